@@ -1,0 +1,240 @@
+"""Every setting of the program, as frozen dataclasses: default < TOML file < flag.
+
+An unknown key is an error that names the nearest known one, so that a misspelt setting never goes
+unnoticed. Standard library only: `deal --help` needs nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from deal_cli.errors import UsageError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """One block of the dual-interaction network.
+
+    Attributes:
+        kind: "stm" (scale transform module) or "ssm" (spiking-guided separation module).
+        kernel_in: edge of the convolution from the main path to the residual path, in pixels of
+            the network's own grid.
+        kernel_out: edge of the convolution back from the residual path (never dilated).
+        dilation: of the first convolution.
+    """
+
+    kind: Literal["stm", "ssm"]
+    kernel_in: int
+    kernel_out: int
+    dilation: int = 1
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the enhancer N_E.
+
+    Attributes:
+        channels: of the picture (1 for thermal; 3 in the published network).
+        width: feature channels.
+        stride: pixel-unshuffle factor in front of the blocks; picture sizes are multiples of it.
+        norm: "batch" as published, or "scale": one learnt factor a channel on each residual branch.
+        padding: "reflect" as published, or "zeros".
+        time_steps: T of the spiking modules.
+        blocks: from input to output.
+    """
+
+    channels: int = 1
+    width: int = 32
+    stride: int = 2
+    norm: Literal["batch", "scale"] = "scale"
+    padding: Literal["reflect", "zeros"] = "zeros"
+    time_steps: int = 4
+    blocks: tuple[BlockConfig, ...] = (
+        BlockConfig("stm", 5, 3, 1),
+        BlockConfig("ssm", 7, 5, 1),
+        BlockConfig("ssm", 7, 5, 2),
+        BlockConfig("stm", 7, 5, 1),
+    )
+
+
+NETWORKS: Mapping[str, NetworkConfig] = types.MappingProxyType(
+    {
+        "deal": NetworkConfig(),
+        "paper": NetworkConfig(
+            channels=3,
+            width=32,
+            stride=1,
+            norm="batch",
+            padding="reflect",
+            blocks=(
+                BlockConfig("stm", 7, 5, 1),
+                BlockConfig("ssm", 7, 5, 2),
+                BlockConfig("ssm", 11, 7, 2),
+                BlockConfig("stm", 11, 5, 1),
+            ),
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How degradations are drawn for training (`model/sampler.py`).
+
+    Attributes:
+        count_odds: odds of 0, 1, 2, … degradations in one recipe.
+        camera_order_odds: share of mixtures in the order of a camera; the rest is shuffled.
+        severity_power: severity = u ** power with u uniform in (0, 1); above 1 favours mild ones.
+        odds: relative odds of each operation.
+    """
+
+    count_odds: tuple[float, ...] = (0.05, 0.6, 0.2, 0.1, 0.05)
+    camera_order_odds: float = 0.8
+    severity_power: float = 1.5
+    odds: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "blur": 2.0,
+            "motion": 0.7,
+            "downsample": 3.5,
+            "shading": 0.4,
+            "stripe": 3.0,
+            "row": 0.6,
+            "dead": 0.6,
+            "gaussian": 1.8,
+            "shot": 0.4,
+            "quantise": 0.2,
+            "jpeg": 0.4,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class ToneConfig:
+    """One training of the tone predictor (`jobs/train_tone.py`); no steps, no predictor."""
+
+    steps: int = 3000
+    batch: int = 32
+    width: int = 16
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training of the enhancer (`jobs/train.py`).
+
+    Attributes:
+        network: sizes of N_E.
+        sampler: degradations drawn for training.
+        tone: training of the tone predictor, after the enhancer's.
+        steps: optimiser steps; the cosine schedule ends there.
+        batch: crops a step.
+        crop: edge of a crop in pixels, a multiple of the stride.
+        border: pixels cut from each edge of every training picture.
+        scale_odds: odds of taking a picture at full, .65 and half size.
+        learning_rate: peak of the cosine schedule (AdamW).
+        warmup: share of the steps with a linear rise of the learning rate.
+        weight_decay: of AdamW.
+        clip: largest norm of the gradient.
+        ema: decay of the averaged weights, which are the ones kept.
+        ssim_weight: share of 1 − SSIM beside the relative L1 loss.
+        validate_every: steps between validations.
+        seed: of initial weights and of everything drawn.
+        precision: "auto" is bfloat16 autocast where the processor has it.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    tone: ToneConfig = field(default_factory=ToneConfig)
+    steps: int = 20_000
+    batch: int = 10
+    crop: int = 128
+    border: int = 16
+    scale_odds: tuple[float, float, float] = (0.2, 0.3, 0.5)
+    learning_rate: float = 2e-3
+    warmup: float = 0.01
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.999
+    ssim_weight: float = 0.0
+    validate_every: int = 1000
+    seed: int = 0
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+
+
+def load_toml(cls: type[T], path: Path) -> T:
+    """The settings of a TOML file over the defaults of `cls`.
+
+    Raises:
+        UsageError: the file is missing or not TOML, a key is unknown, or a value does not fit.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot be read ({error.strerror})", file=path) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"is not valid TOML ({error})", file=path) from error
+    return from_mapping(cls, table, where=str(path))
+
+
+def from_mapping(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    """`cls` filled from a nested mapping (TOML or JSON); keys left out keep their defaults.
+
+    Raises:
+        UsageError: a key is unknown (the nearest known one is named) or a value does not fit.
+    """
+    hints = typing.get_type_hints(cls)
+    for key in table:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)[0]
+            raise UsageError(f"unknown key '{key}'", file=where, remedy=f"did you mean '{near}'?")
+    values = {k: _convert(hints[k], v, where=where, key=k) for k, v in table.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise UsageError(f"{cls.__name__}: {error}", file=where) from error
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """A configuration as plain nested dictionaries, ready for TOML or JSON."""
+    plain: dict[str, Any] = dataclasses.asdict(config)
+    return plain
+
+
+def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
+    """`value` as the type `hint` says, or a UsageError that names the key."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, Mapping):
+            return from_mapping(hint, value, where=where)
+    elif origin is tuple and isinstance(value, list | tuple):
+        items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(items) == len(value):
+            pairs = zip(items, value, strict=True)
+            return tuple(_convert(h, v, where=where, key=key) for h, v in pairs)
+    elif origin is not None and isinstance(value, Mapping) and len(arguments) == 2:
+        return {k: _convert(arguments[1], v, where=where, key=f"{key}.{k}") for k, v in value.items()}
+    elif origin is Literal:
+        if value in arguments:
+            return value
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
+        return value
+    raise UsageError(f"'{key}' cannot be {value!r}", file=where, remedy=f"it is {_spell(hint)}")
+
+
+def _spell(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    return getattr(hint, "__name__", str(hint))

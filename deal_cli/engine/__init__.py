@@ -1,0 +1,1 @@
+"""The shared engine: picks a backend, runs the network, and brings Frames through it."""

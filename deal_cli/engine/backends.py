@@ -1,0 +1,333 @@
+"""One network behind three backends: CUDA and CPU (torch), and ONNX Runtime.
+
+`choose` turns a request into a choice, for every command; `open_backend` loads weights for it. An
+explicit choice that cannot be had is an error, never a silent fallback; `auto` says why it chose.
+Lower precision is used only where the processor has it *and* a check against float32 on
+real-looking pictures passes.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal_cli.engine import hardware
+from deal_cli.errors import BackendError, WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+    from deal_cli.model.network import Enhancer
+
+Batch = NDArray[np.float32]  # (B, 1, H, W) in [0, 1]
+
+PRECISION_FLOOR = 50.0  # dB against float32, below which lower precision is not used
+SMALLEST = 16  # pixels an edge is extended to before the network sees it
+
+
+class Purpose(enum.Enum):
+    """What a backend is wanted for."""
+
+    INFERENCE = "inference"
+    TRAINING = "training"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for: `auto`, `cuda`, `cuda:N`, `onnx` or `cpu`, and which weights."""
+
+    backend: str = "auto"
+    weights: str = "deal"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What will be used, and why.
+
+    Attributes:
+        kind: "cuda", "onnx" or "cpu".
+        device: index of the CUDA device.
+        reason: in words, for the user.
+    """
+
+    kind: str
+    device: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an opened backend.
+
+    Attributes:
+        backend: "cuda", "onnx" or "cpu".
+        device: the accelerator's or processor's name; for ONNX Runtime its execution provider.
+        precision: "float32", "bfloat16" or "float16".
+        note: why that precision, in words.
+        weights: name of the weights; `sha256` of their file.
+        stride: edges of a tile are multiples of it.
+        halo: receptive radius in pixels, rounded up to the stride.
+        smallest: the least edge of a tile in pixels.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    note: str
+    weights: str
+    sha256: str
+    stride: int
+    halo: int
+    smallest: int
+
+
+class OutOfMemory(Exception):
+    """The backend could not hold a tile; a smaller one may do."""
+
+
+class Backend(ABC):
+    """A loaded network: `run` maps `(B, 1, H, W)` float32 in [0, 1] to the same shape."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+
+    @abstractmethod
+    def run(self, x: Batch) -> Batch:
+        """The restored pictures, in float32; edges are multiples of the stride.
+
+        Raises:
+            OutOfMemory: the batch does not fit.
+        """
+
+
+def choose(request: Request, purpose: Purpose) -> Choice:
+    """The backend for a request.
+
+    Raises:
+        BackendError: what was asked for by name cannot be had, or cannot serve the purpose.
+    """
+    name, _, index = request.backend.partition(":")
+    if name not in {"auto", "cuda", "onnx", "cpu"} or (index and not (name == "cuda" and index.isdecimal())):
+        raise BackendError(
+            f"no backend is called '{request.backend}'",
+            remedy="--backend takes auto, cuda, cuda:N, onnx or cpu",
+        )
+    onnx_file = Path(request.weights).suffix == ".onnx"
+    if onnx_file and name in {"cuda", "cpu"}:
+        raise BackendError(
+            f"the {name} backend cannot run an ONNX file", file=request.weights, remedy="use --backend onnx"
+        )
+    if purpose is Purpose.TRAINING and (name == "onnx" or onnx_file):
+        raise BackendError("ONNX Runtime cannot train", remedy="use --backend cuda or --backend cpu")
+    if name == "onnx" or onnx_file:
+        return Choice("onnx", 0, "asked for" if name == "onnx" else "the weights are an ONNX file")
+    if name == "cpu":
+        return Choice("cpu", 0, "asked for")
+    missing = _why_no_cuda(int(index or 0))
+    if name == "cuda":
+        if missing:
+            raise BackendError(missing, remedy="use --backend cpu, or see `deal doctor`")
+        return Choice("cuda", int(index or 0), "asked for")
+    return Choice("cpu", 0, missing) if missing else Choice("cuda", 0, "a CUDA device is present")
+
+
+def open_backend(choice: Choice, request: Request) -> Backend:
+    """Load the request's weights into the chosen backend.
+
+    Raises:
+        BackendError: the backend cannot be started.
+        WeightsError: the weights are missing, damaged or of another kind.
+    """
+    if choice.kind == "onnx":
+        return _open_onnx(request.weights)
+    import torch
+
+    from deal_cli.model.weights import load_enhancer
+
+    weights = load_enhancer(request.weights)
+    device = torch.device("cuda", choice.device) if choice.kind == "cuda" else torch.device("cpu")
+    return TorchBackend(weights.network(), device, weights.file.name, weights.file.sha256)
+
+
+@final
+class TorchBackend(Backend):
+    """The network in torch, on the CPU or a CUDA device, in the lowest precision that is safe."""
+
+    def __init__(self, network: Enhancer, device: torch.device, name: str, sha256: str) -> None:
+        import torch
+
+        from deal_cli.model.network import folded, receptive_radius
+
+        config = network.config
+        if device.type == "cpu":
+            torch.set_num_threads(hardware.physical_cores())
+        self._channels = config.channels
+        self._device = device
+        reference = folded(network).to(device, memory_format=torch.channels_last)
+        dtype, note = _lower_precision(device)
+        self._network = reference
+        if dtype is not torch.float32:
+            lower = folded(network).to(device, dtype, memory_format=torch.channels_last)
+            agreement = self._agreement(reference, lower)
+            if agreement >= PRECISION_FLOOR:
+                self._network = lower
+                note = f"{note}, {agreement:.0f} dB from float32"
+            else:
+                note = f"{dtype} is {agreement:.0f} dB from float32, below {PRECISION_FLOOR:.0f}"
+        widest = max(block.dilation * (block.kernel_in // 2) for block in config.blocks)
+        super().__init__(
+            Facts(
+                backend=device.type,
+                device=hardware.cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device),
+                precision=str(next(self._network.parameters()).dtype).removeprefix("torch."),
+                note=note,
+                weights=name,
+                sha256=sha256,
+                stride=config.stride,
+                halo=_round_up(receptive_radius(config), config.stride),
+                smallest=max(SMALLEST, config.stride * (widest + 1)),
+            )
+        )
+
+    def run(self, x: Batch) -> Batch:
+        import torch
+
+        try:
+            with torch.inference_mode():
+                picture = torch.from_numpy(x).to(self._device)
+                return self._restore(self._network, picture).cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise OutOfMemory from error
+        except RuntimeError as error:
+            if "allocate memory" in str(error):
+                raise OutOfMemory from error
+            raise
+
+    def _restore(self, network: Enhancer, x: torch.Tensor) -> torch.Tensor:
+        """The global skip is added in float32; the correction comes in the network's precision."""
+        dtype = next(network.parameters()).dtype
+        correction = network.correction(x.to(dtype).expand(-1, self._channels, -1, -1))
+        return x + correction.float().mean(1, keepdim=True)
+
+    def _agreement(self, reference: Enhancer, lower: Enhancer) -> float:
+        """PSNR in dB between two precisions of the network on real-looking degraded pictures."""
+        import torch
+
+        with torch.inference_mode():
+            x = torch.from_numpy(_check_pictures()).to(self._device)
+            difference = self._restore(reference, x) - self._restore(lower, x)
+        return float(-10 * torch.log10(difference.double().square().mean().clamp_min(1e-12)))
+
+
+@final
+class OnnxBackend(Backend):
+    """The network in ONNX Runtime, on the execution provider that it really uses."""
+
+    def __init__(self, session: Any, facts: Facts) -> None:
+        super().__init__(facts)
+        self._session = session
+
+    def run(self, x: Batch) -> Batch:
+        from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+
+        try:
+            (restored,) = self._session.run(None, {"picture": x})
+        except RuntimeException as error:
+            if "allocate memory" in str(error):
+                raise OutOfMemory from error
+            raise
+        return np.asarray(restored, np.float32)
+
+
+def _open_onnx(name_or_file: str) -> OnnxBackend:
+    """An ONNX file as it is, or the ONNX form of bundled or trained weights."""
+    import onnxruntime
+
+    from deal_cli.model import onnx_graph
+    from deal_cli.model.weights import find, load_enhancer
+
+    if Path(name_or_file).suffix == ".onnx":
+        file = find(name_or_file, ".onnx")
+        data = file.path.read_bytes()
+        name, sha256 = file.name, file.sha256
+    else:
+        weights = load_enhancer(name_or_file)
+        name, sha256 = weights.file.name, weights.file.sha256
+        beside = weights.file.path.with_suffix(".onnx")
+        data = beside.read_bytes() if beside.is_file() else b""
+        if not data or onnx_graph.facts_of(data, beside)["weights_sha256"] != sha256:
+            data = onnx_graph.to_onnx(weights.network(), sha256)
+    facts = onnx_graph.facts_of(data, name_or_file)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = hardware.physical_cores()
+    wanted = ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and hardware.has_nvidia():
+        wanted.insert(0, "CUDAExecutionProvider")
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=wanted)
+    except Exception as error:  # ONNX Runtime raises a class of its own for each kind of bad graph
+        raise WeightsError(f"ONNX Runtime cannot load it ({error})", file=name_or_file) from error
+    provider = session.get_providers()[0]
+    return OnnxBackend(
+        session,
+        Facts(
+            backend="onnx",
+            device=provider,
+            precision=facts["precision"],
+            note="as exported",
+            weights=name,
+            sha256=sha256,
+            stride=int(facts["stride"]),
+            halo=int(facts["halo"]),
+            smallest=int(facts["smallest"]),
+        ),
+    )
+
+
+def _why_no_cuda(index: int) -> str:
+    """What stands in the way of a CUDA device; empty when nothing does."""
+    import torch
+
+    if torch.version.cuda is None:
+        return "this build of torch has no CUDA"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    if index >= torch.cuda.device_count():
+        return f"there is no CUDA device {index}, only {torch.cuda.device_count()}"
+    return ""
+
+
+def _lower_precision(device: torch.device) -> tuple[torch.dtype, str]:
+    """The fastest dtype the device computes in, and what says so."""
+    import torch
+
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device) >= (8, 0):
+            return torch.bfloat16, "the device computes in bfloat16"
+        if torch.cuda.get_device_capability(device) >= (7, 0):
+            return torch.float16, "the device computes in float16"
+    elif hardware.has_bfloat16():
+        return torch.bfloat16, "the processor computes in bfloat16"
+    return torch.float32, "no lower precision in hardware"
+
+
+def _check_pictures() -> Batch:
+    """Drawn scenes, one clean and one striped and noisy, `(2, 1, 192, 256)` in [0, 1]."""
+    from deal_cli.imaging.scenes import draw_scene
+
+    clean = draw_scene(0, 192, 256).values / np.float32(255)
+    rng = np.random.default_rng(0)
+    noisy = clean + rng.normal(0, 0.05, (1, 256)) + rng.normal(0, 0.02, clean.shape)
+    return np.stack([clean, np.clip(noisy, 0, 1).astype(np.float32)])[:, None]
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

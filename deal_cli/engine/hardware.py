@@ -1,0 +1,57 @@
+"""What this machine can do: facts only, no choices."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import shutil
+from pathlib import Path
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """Feature flags of the processor as Linux lists them; empty where they are not listed."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    flags = (line.split(":", 1)[1] for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(flags, "").split())
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware (AMX, AVX512-BF16 or Arm BF16)."""
+    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"})
+
+
+@functools.cache
+def physical_cores() -> int:
+    """Cores this process may use, hyper-threads of one core counted once."""
+    if not hasattr(os, "sched_getaffinity"):
+        return max(1, (os.cpu_count() or 1) // (1 if platform.machine() == "arm64" else 2))
+    usable = os.sched_getaffinity(0)
+    siblings = set()
+    for cpu in usable:
+        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            siblings.add(topology.read_text(encoding="utf-8").strip())
+        except OSError:
+            siblings.add(str(cpu))
+    return max(1, len(siblings))
+
+
+@functools.cache
+def cpu_name() -> str:
+    """The processor's own name, or its architecture where it has none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def has_nvidia() -> bool:
+    """Whether an NVIDIA driver is loaded; asking CUDA libraries without one only makes noise."""
+    return Path("/proc/driver/nvidia").exists() or bool(shutil.which("nvidia-smi"))

@@ -1,0 +1,225 @@
+"""Frame in, Frame out: range, tiles, correction and tone around a backend.
+
+The network's *correction* is added to the source in the source's own numbers,
+
+    out = source + strength * span * (f(n) - n),   n = clip((source - low) / span, 0, 1),
+
+so nothing outside the range is clipped, sixteen bits stay sixteen bits whatever the network's
+precision, and strength 0 is the identity. Tone, when applied, is one global map after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal_cli.engine.backends import Backend, OutOfMemory
+from deal_cli.errors import BackendError, UsageError
+from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.gaps import fill_gaps
+from deal_cli.imaging.tiling import Tile, plan_tiles
+
+if TYPE_CHECKING:
+    from deal_cli.model.tone import Tone, TonePredictor
+
+TILE = 1024  # pixels, halos included
+SMALLEST_CORE = 32  # pixels of a tile's edge that must remain between its halos
+PERCENTILES = (0.1, 99.9)
+WIDENING = 0.05  # of the percentiles' span, on either side
+
+Values = NDArray[np.float32]
+RangePolicy = Literal["auto", "image", "dtype"] | tuple[float, float]
+TonePolicy = Literal["auto", "keep", "restore"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures are restored.
+
+    Attributes:
+        range: which source values become 0 and 1 for the network: "auto" (the type's range for
+            8 bits, percentiles .1 and 99.9 widened by 5 % otherwise), "image" (least to most),
+            "dtype" (the type's full range), or the two values.
+        tone: "keep" leaves gain and offset alone, "restore" applies the predicted tone, "auto"
+            applies it to 8-bit pictures where the predictor is sure that contrast was lost.
+        strength: share of the correction that is applied, 0 to 1.
+        tile: edge of a tile in pixels, halos included.
+    """
+
+    range: RangePolicy = "auto"
+    tone: TonePolicy = "auto"
+    strength: float = 1.0
+    tile: int = TILE
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored picture and what was decided on the way.
+
+    Attributes:
+        frame: the result, in the source's own numbers, dtype and metadata.
+        range: the source values that became 0 and 1.
+        tone: the map that was applied; None when tone was kept.
+    """
+
+    frame: Frame
+    range: tuple[float, float]
+    tone: Tone | None
+
+
+class Restorer:
+    """Restores Frames through one backend, with one group of settings."""
+
+    def __init__(
+        self, backend: Backend, settings: Settings, tone_predictor: TonePredictor | None = None
+    ) -> None:
+        self.backend = backend
+        self._settings = settings
+        self._tone_predictor = tone_predictor
+        self._tile = settings.tile
+
+    def restore(self, frame: Frame) -> Restored:
+        """The restored picture; NaN and infinite pixels stay as and where they are.
+
+        Raises:
+            UsageError: the range policy does not fit the picture's dtype.
+            BackendError: even the smallest tile does not fit into memory.
+        """
+        low, high = measure_range(frame, self._settings.range)
+        source, gaps = fill_gaps(frame.values)
+        out = self._add_correction(source, low, high)
+        tone = self._decide_tone(frame.dtype, out, low, high)
+        if tone is not None:
+            for rows in _bands(out):
+                unit = (out[rows] - np.float32(low)) / np.float32(high - low)
+                out[rows] = tone.apply(unit) * np.float32(high - low) + np.float32(low)
+        if self._settings.strength != 1.0:
+            out -= source
+            out *= np.float32(self._settings.strength)
+            out += source
+        if gaps is not None:
+            out[gaps] = frame.values[gaps]
+        return Restored(replace(frame, values=out), (low, high), tone)
+
+    def _add_correction(self, source: Values, low: float, high: float) -> Values:
+        """`source (H, W)` plus the network's correction, tile by tile, in source numbers."""
+        out = source.copy()
+        if not high > low:
+            return out  # one value only: there is nothing to restore
+        facts = self.backend.facts
+        height, width = (_padded(edge, facts.smallest, facts.stride) for edge in source.shape)
+        pending = np.ones(source.shape, np.bool_)
+        while pending.any():
+            plan = plan_tiles(
+                height, width, tile=self._tile, halo=facts.halo, stride=facts.stride
+            )
+            try:
+                for tile in plan:
+                    if pending[tile.core].any():
+                        self._restore_tile(source, out, tile, low, high)
+                        pending[tile.core] = False
+            except OutOfMemory as error:
+                self._halve_tile(max(height, width), error)
+        return out
+
+    def _restore_tile(
+        self, source: Values, out: Values, tile: Tile, low: float, high: float
+    ) -> None:
+        """One tile through the network; where it reaches past the picture, it sees a mirror."""
+        rows, columns = (
+            _mirrored(part, edge) for part, edge in zip(tile.source, source.shape, strict=True)
+        )
+        span = np.float32(high - low)
+        unit = np.clip((source[rows[:, None], columns] - np.float32(low)) / span, 0, 1)
+        correction = self.backend.run(unit[None, None])[0, 0] - unit
+        target = out[tile.core]
+        crop = correction[tile.crop][: target.shape[0], : target.shape[1]]
+        np.multiply(crop, span, out=target)
+        target += source[tile.core]
+
+    def _halve_tile(self, longest: int, error: OutOfMemory) -> None:
+        """Go on with tiles of half the edge, or give up when halos would leave no core."""
+        smaller = min(self._tile, longest) // 2
+        if smaller < 2 * self.backend.facts.halo + SMALLEST_CORE:
+            raise BackendError(
+                f"out of memory with tiles of {2 * smaller} pixels", remedy="use --backend cpu"
+            ) from error
+        self._tile = smaller
+
+    def _decide_tone(
+        self, dtype: np.dtype, structure: Values, low: float, high: float
+    ) -> Tone | None:
+        """The tone to apply after structure, if any."""
+        policy = self._settings.tone
+        wanted = policy == "restore" or (policy == "auto" and dtype == np.uint8)
+        if not wanted or self._tone_predictor is None or not high > low:
+            return None
+        tone = self._tone_predictor.predict(structure, low, high)
+        return tone if policy == "restore" or tone.confident else None
+
+
+def measure_range(frame: Frame, policy: RangePolicy) -> tuple[float, float]:
+    """The source values that become 0 and 1 for the network.
+
+    Raises:
+        UsageError: "dtype" with a float picture, which has no full range.
+    """
+    if isinstance(policy, tuple):
+        return policy
+    integer = np.issubdtype(frame.dtype, np.integer)
+    if policy == "dtype" or (policy == "auto" and frame.dtype == np.uint8):
+        if not integer:
+            raise UsageError(
+                f"{frame.dtype} has no full range", remedy="use --range image or --range LO:HI"
+            )
+        return float(np.iinfo(frame.dtype).min), float(np.iinfo(frame.dtype).max)
+    finite = frame.values
+    if not integer:
+        finite = finite[np.isfinite(finite)]
+        if finite.size == 0:
+            return 0.0, 0.0
+    if policy == "image":
+        return float(finite.min()), float(finite.max())
+    low, high = _percentiles(finite, whole=integer)
+    margin = WIDENING * (high - low)
+    return low - margin, high + margin
+
+
+def _percentiles(values: Values, *, whole: bool) -> tuple[float, float]:
+    """`PERCENTILES` of the values; those of whole numbers from a histogram, without a copy."""
+    if not whole:
+        low, high = np.percentile(values, PERCENTILES, method="inverted_cdf")
+        return float(low), float(high)
+    least = int(values.min())
+    counts = np.zeros(int(values.max()) - least + 1, np.int64)
+    for rows in _bands(values):
+        levels = (values[rows] - np.float32(least)).astype(np.int64)
+        counts += np.bincount(levels.ravel(), minlength=len(counts))
+    ranks = np.ceil(np.array(PERCENTILES) / 100 * values.size)
+    low, high = np.searchsorted(np.cumsum(counts), ranks) + least
+    return float(low), float(high)
+
+
+def _bands(values: Values) -> Iterator[slice]:
+    """Rows in bands of about a million pixels, so that no intermediate is as large as a picture."""
+    step = max(1, 2**20 // values.shape[1])
+    for start in range(0, values.shape[0], step):
+        yield slice(start, start + step)
+
+
+def _padded(edge: int, smallest: int, stride: int) -> int:
+    """The least multiple of the stride that holds an edge and the network's smallest input."""
+    return -(-max(edge, smallest) // stride) * stride
+
+
+def _mirrored(part: slice, edge: int) -> NDArray[np.intp]:
+    """Indices of a slice that may reach past an edge, mirrored back into the picture."""
+    index = np.arange(part.start, part.stop)
+    if edge == 1:
+        return np.zeros_like(index)
+    index %= 2 * (edge - 1)
+    return np.minimum(index, 2 * (edge - 1) - index)

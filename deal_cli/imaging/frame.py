@@ -1,0 +1,56 @@
+"""One picture on its way through the program: the source's own numbers and what must survive.
+
+A `Frame` is what files become and what becomes files again. Its values are never rescaled for
+display: 16-bit counts stay counts, degrees stay degrees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Pixel density as the file states it: pixels per `unit` along x and y."""
+
+    x: float
+    y: float
+    unit: str  # "inch", "centimetre" or "none" (an aspect ratio only)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says about its pixels, kept byte for byte."""
+
+    resolution: Resolution | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    icc_profile: bytes | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One thermal picture.
+
+    Attributes:
+        values: float32 `(H, W)`, the source's own numbers (grey levels, counts, degrees);
+            NaN and infinities stand where the source has them.
+        dtype: the source's dtype; the written file has it again.
+        metadata: what the file said besides its pixels.
+    """
+
+    values: NDArray[np.float32]
+    dtype: np.dtype
+    metadata: Metadata = field(default_factory=Metadata)
+
+    @property
+    def height(self) -> int:
+        return int(self.values.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.values.shape[1])

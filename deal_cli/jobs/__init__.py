@@ -1,0 +1,1 @@
+"""The verbs: one job a file, each called by one command."""

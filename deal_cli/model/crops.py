@@ -1,0 +1,74 @@
+"""Training pairs: crops of clean pictures, free augmentations, sampled degradations.
+
+Everything is drawn from the `rng` that is passed in, so that batch number n of a run is the same
+whether the run came there at once or was resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deal_cli.config import TrainConfig
+from deal_cli.model.sampler import replay, sample
+
+CONTRAST = (0.4, 1.8)  # of the free tone augmentation, log-uniform
+MEAN = (0.2, 0.8)
+EIGHT_BIT_ODDS = 0.7  # share of the inputs that are rounded to 8 bits, as most files are
+
+Pyramid = tuple[NDArray[np.float32], ...]  # one picture at each of the training scales
+
+
+def draw_batch(
+    pyramids: Sequence[Pyramid], config: TrainConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """A batch of `(degraded, clean)`, each `(B, 1, crop, crop)` float32 in [0, 1]."""
+    pairs = [_draw_pair(pyramids, config, rng) for _ in range(config.batch)]
+    degraded, clean = zip(*pairs, strict=True)
+    return torch.cat(degraded), torch.cat(clean)
+
+
+def _draw_pair(
+    pyramids: Sequence[Pyramid], config: TrainConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    crop = _augment(_detailed_crop(pyramids, config, rng), rng)
+    clean = torch.from_numpy(crop)[None, None]
+    degraded = replay(clean, sample(config.sampler, rng))
+    if rng.random() < EIGHT_BIT_ODDS:
+        degraded = (degraded * 255).round() / 255
+    return degraded, clean
+
+
+def _detailed_crop(
+    pyramids: Sequence[Pyramid], config: TrainConfig, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """The more detailed of two random crops: sky and road teach little."""
+    odds = np.array(config.scale_odds)
+    candidates = []
+    for _ in range(2):
+        pyramid = pyramids[rng.integers(len(pyramids))]
+        picture = pyramid[rng.choice(len(pyramid), p=odds / odds.sum())]
+        top, left = (int(rng.integers(edge - config.crop + 1)) for edge in picture.shape)
+        candidates.append(picture[top : top + config.crop, left : left + config.crop])
+    return max(candidates, key=lambda c: float(np.abs(np.diff(c, axis=1)).mean()))
+
+
+def _augment(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Flips, transposition, inversion and tone, all of which keep a thermal picture plausible."""
+    if rng.random() < 0.5:
+        crop = crop[::-1]
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    if rng.random() < 0.5:
+        crop = crop.T
+    if rng.random() < 0.3:  # black-hot
+        crop = 1 - crop
+    if rng.random() < 0.6:
+        gain = float(np.exp(rng.uniform(*np.log(CONTRAST))))
+        mean = float(rng.uniform(*MEAN))
+        crop = np.clip((crop - crop.mean()) * gain + mean, 0.0, 1.0)
+    return np.ascontiguousarray(crop, np.float32)

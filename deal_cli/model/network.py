@@ -1,0 +1,254 @@
+"""The enhancer N_E: the dual-interaction network of DEAL (arXiv 2503.00905, section 3.3).
+
+A main path h and a running residual path r exchange features in every block. A scale transform
+module (STM) is convolutional throughout; a spiking-guided separation module (SSM) sends r through
+leaky integrate-and-fire (LIF) neurons, whose steps tell sharp structure from smooth.
+
+The LIF neurons see the same input at every time step, so their mean spike is a fixed element-wise
+staircase of that input. It is accumulated over time in one 4-D tensor and everything linear behind
+it is applied once: the same function as the unrolled form, at a fraction of the memory, and it
+exports with free height and width.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deal_cli.config import BlockConfig, NetworkConfig
+
+DECAY = 0.25  # of a LIF neuron's membrane between time steps
+CEILING = 4.0  # most spikes a neuron sends in one time step
+FIRST_SCALE = 0.1  # of each residual branch under `norm = "scale"`
+
+
+class Enhancer(nn.Module):
+    """N_E: `(B, C, H, W)` in [0, 1] -> the same shape; H and W are multiples of the stride."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        picture = config.channels * config.stride**2
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(config.stride),
+            _conv(config, 3, channels=picture),
+            nn.ReLU(),
+            _conv(config, 3),
+            nn.ReLU(),
+        )
+        self.blocks = nn.ModuleList(
+            {"stm": ScaleTransform, "ssm": SpikingSeparation}[block.kind](config, block)
+            for block in config.blocks
+        )
+        last = _conv(config, 3, out=picture)
+        self.head = nn.Sequential(
+            _conv(config, 3), nn.ReLU(), last, nn.Tanh(), nn.PixelShuffle(config.stride)
+        )
+        if config.norm == "scale":
+            self._initialise(last)
+
+    def _initialise(self, last: nn.Conv2d) -> None:
+        """Without batch statistics the weights must keep the signal's size (He et al. 2015,
+        doi:10.1109/ICCV.2015.123); the correction begins at zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.zeros_(last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.correction(x)
+
+    def correction(self, x: Tensor) -> Tensor:
+        """What the network adds to `x`: `(B, C, H, W)` in (-1, 1), in the dtype of its weights."""
+        h = r = self.stem(x)
+        for block in self.blocks:
+            h, r = block(h, r)
+        out: Tensor = self.head(h)
+        return out
+
+
+class ScaleTransform(nn.Module):
+    """STM: paths `(h, r)`, each `(B, width, H, W)`, to the next `(h, r)`."""
+
+    def __init__(self, config: NetworkConfig, block: BlockConfig) -> None:
+        super().__init__()
+        self.exchange = Exchange(config, block, normed=True)
+        self.norm = _norm(config)
+
+    def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        d, r = self.exchange(h, r)
+        return F.relu(self.norm(d) + h), r
+
+
+class SpikingSeparation(nn.Module):
+    """SSM: as the STM, with LIF neurons between the residual path and the main path."""
+
+    def __init__(self, config: NetworkConfig, block: BlockConfig) -> None:
+        super().__init__()
+        self.time_steps = config.time_steps
+        # As published, only the branch behind the spikes has a batch norm.
+        self.exchange = Exchange(config, block, normed=config.norm != "batch")
+        self.mix = nn.Conv2d(config.width, config.width, 1, bias=False)
+        self.norm = _norm(config)
+
+    def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        d, r = self.exchange(h, r)
+        if self.training and isinstance(self.norm, nn.BatchNorm2d):
+            # The statistics of a batch norm are those of single time steps.
+            spikes = torch.cat(lif_spikes(d, self.time_steps))
+            steps = self.norm(self.mix(spikes)).unflatten(0, (self.time_steps, -1))
+            return F.relu(steps.mean(0) + h), r
+        return F.relu(self.norm(self.mix(mean_spike(d, self.time_steps))) + h), r
+
+
+class Exchange(nn.Module):
+    """What both modules share: `(h, r)` -> `(d, r)`, with d on its way back to the main path."""
+
+    def __init__(self, config: NetworkConfig, block: BlockConfig, *, normed: bool) -> None:
+        super().__init__()
+        # Learnt scales belong on residual branches; inside a branch only a batch norm does.
+        inner = normed and config.norm == "batch"
+        self.first = _conv(config, 3)
+        self.first_norm = _norm(config) if inner else nn.Identity()
+        self.second = _conv(config, 3)
+        self.second_norm = _norm(config) if normed else nn.Identity()
+        self.inward = _conv(config, block.kernel_in, dilation=block.dilation)
+        self.inward_norm = _norm(config) if normed else nn.Identity()
+        self.outward = _conv(config, block.kernel_out)
+
+    def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        u = F.relu(self.first_norm(self.first(h)))
+        u = F.relu(self.second_norm(self.second(u)) + h)
+        r = F.relu(self.inward_norm(self.inward(u)) + r)
+        return self.outward(r), r
+
+
+class Scale(nn.Module):
+    """One learnt factor a channel: a residual branch without batch statistics."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((width,), FIRST_SCALE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight.to(x.dtype).view(-1, 1, 1)  # stays in bfloat16 under autocast
+
+
+def lif_spikes(d: Tensor, time_steps: int) -> list[Tensor]:
+    """The unrolled LIF neurons: spikes s_0 … s_{T-1} (whole numbers 0 to 4) under constant input.
+
+    `m_0 = d`, `m_t = .25 (m_{t-1} - s_{t-1}) + d`, `s_t = round(clamp(m_t, 0, 4))`, with the
+    straight-through gradient inside the clamp and none through the reset.
+    """
+    spikes: list[Tensor] = []
+    membrane = d
+    for step in range(time_steps):
+        if step:
+            membrane = DECAY * (membrane - spikes[-1].detach()) + d
+        clamped = membrane.clamp(0.0, CEILING)
+        spikes.append(clamped + (clamped.round() - clamped).detach())
+    return spikes
+
+
+def mean_spike(d: Tensor, time_steps: int) -> Tensor:
+    """The mean over time of `lif_spikes`, value and gradient, without keeping the steps.
+
+    The gradient of every step with respect to d is a number that depends on the clamps alone
+    (`g_t = 1 + .25 g_{t-1}`, counted where the membrane lies within them), so it is summed on the
+    way and attached at the end.
+    """
+    with torch.no_grad():
+        membrane, slope = d, 1.0
+        total = spike = d.clamp(0.0, CEILING).round()
+        gradient = _within(d) if torch.is_grad_enabled() or d.requires_grad else None
+        for _ in range(1, time_steps):
+            membrane = (membrane - spike).mul_(DECAY).add_(d)
+            slope = 1.0 + DECAY * slope
+            spike = membrane.clamp(0.0, CEILING).round_()
+            total = total + spike
+            if gradient is not None:
+                gradient.add_(_within(membrane), alpha=slope)
+    if gradient is None:
+        return total / time_steps
+    # d - d is exactly zero, so the value is the staircase and the slope is the gradient.
+    return total / time_steps + (d - d.detach()) * (gradient / time_steps)
+
+
+def _within(membrane: Tensor) -> Tensor:
+    """1 where the clamp of the spike function passes a gradient, else 0."""
+    return ((membrane >= 0.0) & (membrane <= CEILING)).to(membrane.dtype)
+
+
+def receptive_radius(config: NetworkConfig) -> int:
+    """The farthest distance, in pixels of the picture, at which an input can change an output.
+
+    A pixel unshuffle makes one cell of `stride` pixels: a change at one end of a cell reaches the
+    far end of the cell that lies the convolutions' radius away.
+    """
+    cells = 4 + sum(
+        2 + block.dilation * (block.kernel_in // 2) + block.kernel_out // 2
+        for block in config.blocks
+    )
+    return config.stride * cells + config.stride - 1
+
+
+def folded(network: Enhancer) -> Enhancer:
+    """A copy for inference, with every norm folded into the convolution in front of it."""
+    network = copy.deepcopy(network).eval()
+    for block in network.blocks:
+        exchange = block.exchange
+        for conv, norm in (("first", "first_norm"), ("second", "second_norm"), ("inward", "inward_norm")):
+            setattr(exchange, conv, _fold(getattr(exchange, conv), getattr(exchange, norm)))
+            setattr(exchange, norm, nn.Identity())
+        if isinstance(block, SpikingSeparation):
+            block.mix = _fold(block.mix, block.norm)
+        else:
+            exchange.outward = _fold(exchange.outward, block.norm)
+        block.norm = nn.Identity()
+    return network
+
+
+def _fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+    """`norm(conv(x))` as one convolution, computed in float64."""
+    if isinstance(norm, nn.Identity):
+        return conv
+    if isinstance(norm, Scale):
+        gain, shift = norm.weight.double(), torch.zeros(conv.out_channels).double()
+    else:
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None and norm.running_var is not None
+        gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+        shift = norm.bias.double() - norm.running_mean.double() * gain
+    bias = conv.bias.double() if conv.bias is not None else torch.zeros_like(shift)
+    folded_conv = copy.deepcopy(conv)
+    folded_conv.weight = nn.Parameter((conv.weight.double() * gain.view(-1, 1, 1, 1)).float())
+    folded_conv.bias = nn.Parameter((bias * gain + shift).float())
+    return folded_conv
+
+
+def _norm(config: NetworkConfig) -> nn.Module:
+    return nn.BatchNorm2d(config.width) if config.norm == "batch" else Scale(config.width)
+
+
+def _conv(
+    config: NetworkConfig,
+    kernel: int,
+    *,
+    channels: int | None = None,
+    out: int | None = None,
+    dilation: int = 1,
+) -> nn.Conv2d:
+    """A convolution with bias that keeps height and width; `width` to `width` by default."""
+    return nn.Conv2d(
+        config.width if channels is None else channels,
+        config.width if out is None else out,
+        kernel,
+        padding=dilation * (kernel // 2),
+        dilation=dilation,
+        padding_mode=config.padding,
+    )

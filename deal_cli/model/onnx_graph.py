@@ -1,0 +1,100 @@
+"""The enhancer as an ONNX graph with free batch, height and width, and its facts inside."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import deal_cli
+from deal_cli.config import to_mapping
+from deal_cli.errors import WeightsError
+from deal_cli.model.network import Enhancer, folded, receptive_radius
+
+FORMAT = "deal-onnx/1"
+OPSET = 18
+
+
+class _Grey(nn.Module):
+    """One channel in, one channel out, whatever the network has."""
+
+    def __init__(self, network: Enhancer) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, picture: Tensor) -> Tensor:
+        channels = self.network.config.channels
+        if channels == 1:
+            return self.network(picture)
+        return self.network(picture.expand(-1, channels, -1, -1)).mean(1, keepdim=True)
+
+
+def to_onnx(network: Enhancer, weights_sha256: str) -> bytes:
+    """The graph `picture (B, 1, H, W) -> restored (B, 1, H, W)`, float32, in one file.
+
+    H and W are multiples of the stride, which the metadata name.
+    """
+    import onnx
+
+    config = network.config
+    size = 32 * config.stride
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        program = torch.onnx.export(
+            _Grey(folded(network)).eval(),
+            (torch.rand(2, 1, size, size + config.stride),),
+            input_names=["picture"],
+            output_names=["restored"],
+            dynamic_shapes={"picture": {0: "batch", 2: "height", 3: "width"}},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    widest = max(block.dilation * (block.kernel_in // 2) for block in config.blocks)
+    facts = {
+        "format": FORMAT,
+        "version": deal_cli.__version__,
+        "weights_sha256": weights_sha256,
+        "config": json.dumps(to_mapping(config)),
+        "input_range": "[0, 1]",
+        "precision": "float32",
+        "channels": "1",
+        "stride": str(config.stride),
+        "halo": str(-(-receptive_radius(config) // config.stride) * config.stride),
+        "smallest": str(max(16, config.stride * (widest + 1))),
+    }
+    onnx.helper.set_model_props(model, facts)
+    buffer = io.BytesIO()
+    onnx.save_model(model, buffer)
+    return buffer.getvalue()
+
+
+def facts_of(data: bytes, name: Path | str) -> dict[str, str]:
+    """The facts inside a graph that this program exported.
+
+    Raises:
+        WeightsError: it is not a whole graph, was not exported by this program, or keeps its
+            tensors in other files.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(data)
+    except (DecodeError, ValueError) as error:
+        raise WeightsError("is not a whole ONNX file", file=name) from error
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    if facts.get("format") != FORMAT:
+        raise WeightsError(
+            "was not exported by this program", file=name, remedy="make it with `deal export --onnx`"
+        )
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise WeightsError("keeps its tensors in other files", file=name)
+    return facts

@@ -1,0 +1,61 @@
+"""Random recipes of degradations: sampled here, applied in `model/degradations.py`.
+
+A recipe is plain numbers: written to JSON and replayed, it makes the same pixels. Uniform sampling
+is what an adversary is measured against, and what it is mixed with.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deal_cli.config import SamplerConfig
+from deal_cli.model.degradations import OPERATIONS, Draw, apply, draw
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a recipe, with its severity in [0, 1]."""
+
+    draw: Draw
+    severity: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A sequence of operations, applied from first to last."""
+
+    steps: tuple[Step, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self)["steps"])
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        return cls(tuple(Step(Draw(**s["draw"]), s["severity"]) for s in json.loads(text)))
+
+
+def sample(config: SamplerConfig, rng: np.random.Generator) -> Recipe:
+    """A recipe as `config` says: how many operations, which, how severe, in which order."""
+    names = [name for name in OPERATIONS if config.odds.get(name, 0.0) > 0.0]
+    odds = np.array([config.odds[name] for name in names])
+    count_odds = np.array(config.count_odds[: len(names) + 1])
+    count = int(rng.choice(len(count_odds), p=count_odds / count_odds.sum()))
+    chosen = rng.choice(names, size=count, replace=False, p=odds / odds.sum())
+    if rng.random() < config.camera_order_odds:
+        chosen = sorted(chosen, key=list(OPERATIONS).index)
+    # In mixtures each degradation is milder, or the strongest would drown the others.
+    power = config.severity_power * (1.0 if count < 2 else 1.4)
+    return Recipe(tuple(Step(draw(str(n), rng), float(rng.random() ** power)) for n in chosen))
+
+
+def replay(x: Tensor, recipe: Recipe) -> Tensor:
+    """`(B, 1, H, W)` in [0, 1] through the recipe, every picture alike, clipped to [0, 1]."""
+    for step in recipe.steps:
+        severity = torch.full((len(x),), step.severity, device=x.device)
+        x = apply(x, severity, [step.draw] * len(x))
+    return x.clamp(0.0, 1.0)

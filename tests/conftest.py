@@ -1,0 +1,57 @@
+"""What the tests share: where the real pictures are, and which marked tests can run here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("DEAL_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The top folder of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real thermal pictures, which no clone holds."""
+    if not DATA.is_dir():
+        pytest.skip("needs the real pictures beside the checkout, or in DEAL_TEST_DATA")
+    return DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU, a browser or the real pictures where there is none."""
+    for item in items:
+        if item.get_closest_marker("data") and not DATA.is_dir():
+            item.add_marker(
+                pytest.mark.skip("needs the real pictures beside the checkout, or DEAL_TEST_DATA")
+            )
+        if item.get_closest_marker("gpu") and not _has_gpu():
+            item.add_marker(pytest.mark.skip("needs an NVIDIA GPU that torch can use"))
+        if item.get_closest_marker("browser") and not _has_browser():
+            item.add_marker(pytest.mark.skip("needs Playwright with a Chromium of its own"))
+
+
+@cache
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@cache
+def _has_browser() -> bool:
+    if importlib.util.find_spec("playwright") is None:
+        return False
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        return Path(playwright.chromium.executable_path).exists()
