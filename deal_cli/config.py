@@ -21,6 +21,12 @@ from deal_cli.errors import UsageError
 T = TypeVar("T")
 
 
+def _check_positive(config: Any, *keys: str) -> None:
+    for key in keys:
+        if getattr(config, key) < 1:
+            raise ValueError(f"'{key}' is {getattr(config, key)}, not a number from 1 up")
+
+
 @dataclass(frozen=True)
 class BlockConfig:
     """One block of the dual-interaction network.
@@ -37,6 +43,12 @@ class BlockConfig:
     kernel_in: int
     kernel_out: int
     dilation: int = 1
+
+    def __post_init__(self) -> None:
+        for key in ("kernel_in", "kernel_out"):
+            if getattr(self, key) < 1 or getattr(self, key) % 2 == 0:
+                raise ValueError(f"'{key}' is {getattr(self, key)}, not an odd number from 1 up")
+        _check_positive(self, "dilation")
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,9 @@ class NetworkConfig:
         BlockConfig("ssm", 7, 5, 2),
         BlockConfig("stm", 7, 5, 1),
     )
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "channels", "width", "stride", "time_steps")
 
 
 NETWORKS: Mapping[str, NetworkConfig] = types.MappingProxyType(
@@ -201,7 +216,7 @@ def from_mapping(cls: type[T], table: Mapping[str, Any], where: str) -> T:
     values = {k: _convert(hints[k], v, where=where, key=k) for k, v in table.items()}
     try:
         return cls(**values)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"{cls.__name__}: {error}", file=where) from error
 
 
@@ -223,18 +238,35 @@ def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
             pairs = zip(items, value, strict=True)
             return tuple(_convert(h, v, where=where, key=key) for h, v in pairs)
     elif origin is not None and isinstance(value, Mapping) and len(arguments) == 2:
-        return {k: _convert(arguments[1], v, where=where, key=f"{key}.{k}") for k, v in value.items()}
+        return {
+            k: _convert(arguments[1], v, where=where, key=f"{key}.{k}") for k, v in value.items()
+        }
     elif origin is Literal:
         if value in arguments:
             return value
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    elif isinstance(hint, type) and isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
+    elif (
+        isinstance(hint, type)
+        and isinstance(value, hint)
+        and isinstance(value, bool) == (hint is bool)
+    ):
         return value
     raise UsageError(f"'{key}' cannot be {value!r}", file=where, remedy=f"it is {_spell(hint)}")
 
 
 def _spell(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    return getattr(hint, "__name__", str(hint))
+    """A type in words a user of TOML knows."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return f"a list, each item {_spell(arguments[0])}"
+    if origin is tuple:
+        return f"a list of {len(arguments)}, each item {_spell(arguments[0])}"
+    if origin is not None:
+        return f"a table, each value {_spell(arguments[-1])}"
+    if dataclasses.is_dataclass(hint):
+        return "a table"
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    return words.get(hint, str(hint))

@@ -60,6 +60,12 @@ class Choice:
     device: int
     reason: str
 
+    def torch_device(self) -> torch.device:
+        """Where torch runs it."""
+        import torch
+
+        return torch.device("cuda", self.device) if self.kind == "cuda" else torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -87,7 +93,7 @@ class Facts:
     smallest: int
 
 
-class OutOfMemory(Exception):
+class OutOfMemoryError(Exception):
     """The backend could not hold a tile; a smaller one may do."""
 
 
@@ -102,7 +108,7 @@ class Backend(ABC):
         """The restored pictures, in float32; edges are multiples of the stride.
 
         Raises:
-            OutOfMemory: the batch does not fit.
+            OutOfMemoryError: the batch does not fit.
         """
 
 
@@ -113,7 +119,9 @@ def choose(request: Request, purpose: Purpose) -> Choice:
         BackendError: what was asked for by name cannot be had, or cannot serve the purpose.
     """
     name, _, index = request.backend.partition(":")
-    if name not in {"auto", "cuda", "onnx", "cpu"} or (index and not (name == "cuda" and index.isdecimal())):
+    if name not in {"auto", "cuda", "onnx", "cpu"} or (
+        index and not (name == "cuda" and index.isdecimal())
+    ):
         raise BackendError(
             f"no backend is called '{request.backend}'",
             remedy="--backend takes auto, cuda, cuda:N, onnx or cpu",
@@ -121,10 +129,14 @@ def choose(request: Request, purpose: Purpose) -> Choice:
     onnx_file = Path(request.weights).suffix == ".onnx"
     if onnx_file and name in {"cuda", "cpu"}:
         raise BackendError(
-            f"the {name} backend cannot run an ONNX file", file=request.weights, remedy="use --backend onnx"
+            f"the {name} backend cannot run an ONNX file",
+            file=request.weights,
+            remedy="use --backend onnx",
         )
     if purpose is Purpose.TRAINING and (name == "onnx" or onnx_file):
-        raise BackendError("ONNX Runtime cannot train", remedy="use --backend cuda or --backend cpu")
+        raise BackendError(
+            "ONNX Runtime cannot train", remedy="use --backend cuda or --backend cpu"
+        )
     if name == "onnx" or onnx_file:
         return Choice("onnx", 0, "asked for" if name == "onnx" else "the weights are an ONNX file")
     if name == "cpu":
@@ -134,7 +146,7 @@ def choose(request: Request, purpose: Purpose) -> Choice:
         if missing:
             raise BackendError(missing, remedy="use --backend cpu, or see `deal doctor`")
         return Choice("cuda", int(index or 0), "asked for")
-    return Choice("cpu", 0, missing) if missing else Choice("cuda", 0, "a CUDA device is present")
+    return Choice("cpu", 0, missing) if missing else Choice("cuda", 0, "CUDA device found")
 
 
 def open_backend(choice: Choice, request: Request) -> Backend:
@@ -146,13 +158,11 @@ def open_backend(choice: Choice, request: Request) -> Backend:
     """
     if choice.kind == "onnx":
         return _open_onnx(request.weights)
-    import torch
-
     from deal_cli.model.weights import load_enhancer
 
     weights = load_enhancer(request.weights)
-    device = torch.device("cuda", choice.device) if choice.kind == "cuda" else torch.device("cpu")
-    return TorchBackend(weights.network(), device, weights.file.name, weights.file.sha256)
+    network, file = weights.network(), weights.file
+    return TorchBackend(network, choice.torch_device(), file.name, file.sha256)
 
 
 @final
@@ -169,11 +179,11 @@ class TorchBackend(Backend):
             torch.set_num_threads(hardware.physical_cores())
         self._channels = config.channels
         self._device = device
-        reference = folded(network).to(device, memory_format=torch.channels_last)
+        reference = placed(folded(network), device, torch.float32)
         dtype, note = _lower_precision(device)
         self._network = reference
         if dtype is not torch.float32:
-            lower = folded(network).to(device, dtype, memory_format=torch.channels_last)
+            lower = placed(folded(network), device, dtype)
             agreement = self._agreement(reference, lower)
             if agreement >= PRECISION_FLOOR:
                 self._network = lower
@@ -184,7 +194,9 @@ class TorchBackend(Backend):
         super().__init__(
             Facts(
                 backend=device.type,
-                device=hardware.cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device),
+                device=hardware.cpu_name()
+                if device.type == "cpu"
+                else torch.cuda.get_device_name(device),
                 precision=str(next(self._network.parameters()).dtype).removeprefix("torch."),
                 note=note,
                 weights=name,
@@ -204,10 +216,10 @@ class TorchBackend(Backend):
                 return self._restore(self._network, picture).cpu().numpy()
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
-            raise OutOfMemory from error
+            raise OutOfMemoryError from error
         except RuntimeError as error:
             if "allocate memory" in str(error):
-                raise OutOfMemory from error
+                raise OutOfMemoryError from error
             raise
 
     def _restore(self, network: Enhancer, x: torch.Tensor) -> torch.Tensor:
@@ -241,7 +253,7 @@ class OnnxBackend(Backend):
             (restored,) = self._session.run(None, {"picture": x})
         except RuntimeException as error:
             if "allocate memory" in str(error):
-                raise OutOfMemory from error
+                raise OutOfMemoryError from error
             raise
         return np.asarray(restored, np.float32)
 
@@ -290,6 +302,17 @@ def _open_onnx(name_or_file: str) -> OnnxBackend:
             smallest=int(facts["smallest"]),
         ),
     )
+
+
+def placed(network: Enhancer, device: torch.device, dtype: torch.dtype) -> Enhancer:
+    """The network on a device, in channels-last layout, which convolutions there like best."""
+    import torch
+
+    network = network.to(device, dtype)
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return network
 
 
 def _why_no_cuda(index: int) -> str:

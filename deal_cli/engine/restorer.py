@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.engine.backends import Backend, OutOfMemory
+from deal_cli.engine.backends import (
+    Backend,
+    Choice,
+    OutOfMemoryError,
+    Purpose,
+    Request,
+    choose,
+    open_backend,
+)
 from deal_cli.errors import BackendError, UsageError
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.gaps import fill_gaps
@@ -71,6 +79,25 @@ class Restored:
     tone: Tone | None
 
 
+def open_restorer(request: Request, settings: Settings) -> tuple[Restorer, Choice]:
+    """Choose a backend, load weights and tone predictor, and say what was chosen.
+
+    Raises:
+        BackendError: the backend asked for cannot be had.
+        WeightsError: weights are missing, damaged or of another kind.
+    """
+    choice = choose(request, Purpose.INFERENCE)
+    backend = open_backend(choice, request)
+    if settings.tone == "keep":
+        return Restorer(backend, settings), choice
+    from deal_cli.model.weights import find, load_tone
+
+    suffix = (
+        ".onnx" if choice.kind == "onnx" and request.weights.endswith(".onnx") else ".safetensors"
+    )
+    return Restorer(backend, settings, load_tone(find(request.weights, suffix))), choice
+
+
 class Restorer:
     """Restores Frames through one backend, with one group of settings."""
 
@@ -114,15 +141,13 @@ class Restorer:
         height, width = (_padded(edge, facts.smallest, facts.stride) for edge in source.shape)
         pending = np.ones(source.shape, np.bool_)
         while pending.any():
-            plan = plan_tiles(
-                height, width, tile=self._tile, halo=facts.halo, stride=facts.stride
-            )
+            plan = plan_tiles(height, width, tile=self._tile, halo=facts.halo, stride=facts.stride)
             try:
                 for tile in plan:
                     if pending[tile.core].any():
                         self._restore_tile(source, out, tile, low, high)
                         pending[tile.core] = False
-            except OutOfMemory as error:
+            except OutOfMemoryError as error:
                 self._halve_tile(max(height, width), error)
         return out
 
@@ -141,7 +166,7 @@ class Restorer:
         np.multiply(crop, span, out=target)
         target += source[tile.core]
 
-    def _halve_tile(self, longest: int, error: OutOfMemory) -> None:
+    def _halve_tile(self, longest: int, error: OutOfMemoryError) -> None:
         """Go on with tiles of half the edge, or give up when halos would leave no core."""
         smaller = min(self._tile, longest) // 2
         if smaller < 2 * self.backend.facts.halo + SMALLEST_CORE:
@@ -222,4 +247,5 @@ def _mirrored(part: slice, edge: int) -> NDArray[np.intp]:
     if edge == 1:
         return np.zeros_like(index)
     index %= 2 * (edge - 1)
-    return np.minimum(index, 2 * (edge - 1) - index)
+    mirrored: NDArray[np.intp] = np.minimum(index, 2 * (edge - 1) - index)
+    return mirrored

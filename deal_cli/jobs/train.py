@@ -1,50 +1,58 @@
-"""Train the enhancer: sampled degradations on crops of clean pictures.
+"""Train the enhancer: the outer minimisation, on sampled degradations of clean pictures.
 
-A run is a folder: `config.toml` (resolved), `metrics.jsonl`, `grids/` (degraded, restored, clean),
-`best/enhancer.safetensors` (best validation), `last/` (newest weights and, beside them, what an
-exact resume needs). Batch n is drawn from the seed and n alone, so a run that was stopped and
-resumed on the same kind of machine with the same number of threads makes the same weights as one
-that was not.
+Batch n is drawn from the seed and n alone, so a run that was stopped and resumed on the same kind
+of machine with the same number of threads makes the same weights as one that was not. The tone
+predictor, which needs seconds, follows at the end.
 """
 
 from __future__ import annotations
 
-import json
+import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.config import TrainConfig, from_mapping, to_mapping
-from deal_cli.errors import PictureError, UsageError, WeightsError
+from deal_cli.config import TrainConfig
+from deal_cli.engine import hardware
+from deal_cli.engine.backends import Choice, TorchBackend, placed
+from deal_cli.engine.restorer import Restorer, Settings, measure_range
+from deal_cli.errors import UsageError, WeightsError
+from deal_cli.imaging.files import PICTURE_SUFFIXES, read_frame, write_frame
 from deal_cli.imaging.frame import Frame
+from deal_cli.jobs.evaluate import TASKS, evaluate
+from deal_cli.jobs.run_folder import RunFolder, State
+from deal_cli.jobs.train_tone import train_tone
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from deal_cli.model.crops import Pyramid
     from deal_cli.model.network import Enhancer
 
 SCALES = (1.0, 0.65, 0.5)  # of the training pictures; halved pictures are the sharp ones
 VALIDATION_PICTURES, VALIDATION_CROP = 10, 320
+VALIDATION_TASKS = tuple(task for task in TASKS if task != "contrast")  # tone is not the network's
 CLEAN_CEILING = 55.0  # dB; above it, doing less harm to clean pictures counts no more
+GRID_ROWS = 6
 # The last convolution learns slower: its first steps shift whole pictures, and the quickest way to
 # less loss is then to silence the ReLU in front of it, for good.
 HEAD_RATE = 0.1
-STATE_FORMAT = "deal-train-state/1"
 
 
-class Display(Protocol):
+class Watcher(Protocol):
     """What shows a running training."""
 
-    def step(self, step: int, steps: int, loss: float, rate: float) -> None: ...
-    def validated(self, step: int, score: float, psnr: Mapping[str, float], best: bool) -> None: ...
+    def step(self, step: int, steps: int, loss: float, rate: float) -> None:
+        """After every step; `rate` in images a second."""
+
+    def validated(self, step: int, score: float, psnr: Mapping[str, float], best: bool) -> None:
+        """After every validation; PSNR in dB."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class TrainRequest:
         init: bundled name or file of the weights to start from; None starts anew.
         resume: go on with the run in `out`.
         config: settings; a resumed run keeps its own.
+        choice: CUDA or CPU.
     """
 
     data: Path
@@ -66,20 +75,10 @@ class TrainRequest:
     init: str | None = None
     resume: bool = False
     config: TrainConfig = TrainConfig()
+    choice: Choice = Choice("cpu", 0, "by default")
 
 
-@dataclass
-class State:
-    """Everything that changes during a run."""
-
-    network: Enhancer
-    average: Enhancer
-    optimiser: torch.optim.AdamW
-    step: int = 0
-    best: float = -math.inf
-
-
-def train(request: TrainRequest, display: Display) -> Path:
+def train(request: TrainRequest, watcher: Watcher) -> Path:
     """Run a training to its last step and return the folder of its best weights.
 
     Raises:
@@ -89,95 +88,154 @@ def train(request: TrainRequest, display: Display) -> Path:
     """
     import torch
 
-    from deal_cli.engine.hardware import physical_cores
-
-    config = _resolved_config(request)
-    torch.set_num_threads(physical_cores())
-    pyramids = load_pyramids(request.data, config)
-    state = _first_state(request, config)
-    _write_config(request.out, config)
+    run = RunFolder(request.out)
+    config = run.config() if request.resume else request.config
+    device = request.choice.torch_device()
+    torch.set_num_threads(hardware.physical_cores())
+    pictures = load_pictures(request.data, config)
+    pyramids = [build_pyramid(picture) for picture in pictures]
+    state = _first_state(config, request.init, device)
     if request.resume:
-        _load_state(request.out / "last", state)
-    autocast = _autocast(config)
-    metrics = request.out / "metrics.jsonl"
-    started, first = time.monotonic(), state.step
-    while state.step < config.steps:
-        loss = _train_step(state, pyramids, config, autocast)
-        rate = (state.step - first) * config.batch / (time.monotonic() - started)
-        display.step(state.step, config.steps, loss, rate)
-        if state.step % config.validate_every == 0 or state.step == config.steps:
-            _finish_interval(request, config, state, metrics, loss, rate, display)
-    return request.out / "best"
+        run.load(state)
+    else:
+        run.begin(config)
+    try:
+        _minimise(request, config, state, run, pyramids, device, watcher)
+    except KeyboardInterrupt:
+        run.keep(state, config, {"step": state.step}, best=False)
+        raise
+    if config.tone.steps:
+        train_tone(pictures, config.tone, run.best / "tone.safetensors")
+    return run.best
 
 
-def load_pyramids(folder: Path, config: TrainConfig) -> list[Pyramid]:
-    """Every picture of a folder in [0, 1] at each training scale, its border cut.
+def load_pictures(folder: Path, config: TrainConfig) -> list[NDArray[np.float32]]:
+    """Every picture of a folder in [0, 1], its border cut.
 
     Raises:
-        UsageError: no folder, no pictures, or pictures smaller than a crop.
+        UsageError: no folder, no pictures, or a picture that is too small or all one value.
         PictureError: a picture cannot be read.
     """
-    import cv2
-
-    from deal_cli.imaging.files import PICTURE_SUFFIXES, read_frame
-
     if not folder.is_dir():
         raise UsageError("is not a folder", file=folder, remedy="--data takes a folder of pictures")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
         raise UsageError("holds no pictures", file=folder, remedy="give --data another folder")
-    pyramids = []
-    for path in paths:
-        picture = _unit_range(read_frame(path), path)
-        inner = picture[config.border :, config.border :]
-        inner = inner[: -config.border or None, : -config.border or None]
-        levels = [
-            inner
-            if scale == 1
-            else cv2.resize(inner, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            for scale in SCALES
-        ]
-        fitting = tuple(level for level in levels if min(level.shape) >= config.crop)
-        if len(fitting) < len(SCALES):
-            raise UsageError(
-                f"{picture.shape[1]}x{picture.shape[0]} is too small for crops of {config.crop}",
-                file=path,
-                remedy="set a smaller crop or border in --config",
-            )
-        pyramids.append(fitting)
-    return pyramids
+    return [_load_picture(path, config) for path in paths]
 
 
-def _unit_range(frame: Frame, path: Path) -> NDArray[np.float32]:
-    """The picture in [0, 1]: 8-bit by its type, others between its percentiles .1 and 99.9."""
-    if frame.dtype == np.uint8:
-        return frame.values / np.float32(255)
-    low, high = np.percentile(frame.values[np.isfinite(frame.values)], (0.1, 99.9))
+def _load_picture(path: Path, config: TrainConfig) -> NDArray[np.float32]:
+    frame = read_frame(path)
+    low, high = measure_range(frame, "auto")
     if not high > low:
-        raise PictureError("holds one value only", file=path, remedy="take it out of --data")
-    return np.clip(np.nan_to_num((frame.values - low) / (high - low)), 0, 1).astype(np.float32)
+        raise UsageError("holds one value only", file=path, remedy="take it out of --data")
+    inner = frame.values[config.border : frame.height - config.border]
+    inner = inner[:, config.border : frame.width - config.border]
+    if min(inner.shape) * min(SCALES) < config.crop:
+        size = f"{frame.width}x{frame.height}"
+        remedy = "set a smaller crop or border in --config"
+        raise UsageError(
+            f"{size} is too small for crops of {config.crop}", file=path, remedy=remedy
+        )
+    unit: NDArray[np.float32] = np.clip(np.nan_to_num((inner - low) / (high - low)), 0, 1)
+    return unit.astype(np.float32)
 
 
-def _train_step(
-    state: State,
-    pyramids: list[Pyramid],
-    config: TrainConfig,
-    autocast: Callable[[], Any],
-) -> float:
-    """The outer minimisation: one step of N_E on freshly sampled degradations."""
+def build_pyramid(picture: NDArray[np.float32]) -> Pyramid:
+    """A picture `(H, W)` at each training scale."""
+    import cv2
+
+    return tuple(
+        np.asarray(
+            cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.float32
+        )
+        for scale in SCALES
+    )
+
+
+def schedule(progress: float, warmup: float) -> float:
+    """Share of the peak learning rate at a share of the steps: a linear rise, then a cosine."""
+    if progress < warmup:
+        return (progress + 1e-3) / (warmup + 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def _first_state(config: TrainConfig, init: str | None, device: torch.device) -> State:
+    """A network with fresh or given weights, and its optimiser."""
     import torch
 
-    from deal_cli.model import crops, losses
+    from deal_cli.model.network import Enhancer
+    from deal_cli.model.weights import load_enhancer
 
-    rng = np.random.default_rng((config.seed, state.step))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # many small operations: handing them out costs more than it gains
-    degraded, clean = crops.draw_batch(pyramids, config, rng)
-    torch.set_num_threads(threads)
-    if state.network.config.channels == 3:
-        degraded, clean = (x.expand(-1, 3, -1, -1) for x in (degraded, clean))
+    torch.manual_seed(config.seed)
+    network = Enhancer(config.network)
+    if init is not None:
+        weights = load_enhancer(init)
+        if weights.config != config.network:
+            remedy = "set [network] in --config as the file has it"
+            raise WeightsError("is of another architecture", file=weights.file.path, remedy=remedy)
+        network = weights.network()
+    network = placed(network, device, torch.float32)
+    last = {id(p) for p in network.head[2].parameters()}
+    groups = [
+        {"params": [p for p in network.parameters() if id(p) not in last], "share": 1.0},
+        {"params": [p for p in network.parameters() if id(p) in last], "share": HEAD_RATE},
+    ]
+    optimiser = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+    return State(network, copy.deepcopy(network), optimiser)
+
+
+def _minimise(
+    request: TrainRequest,
+    config: TrainConfig,
+    state: State,
+    run: RunFolder,
+    pyramids: Sequence[Pyramid],
+    device: torch.device,
+    watcher: Watcher,
+) -> None:
+    """Minimise L(N_E(degraded; ω), clean) over ω, until the last step."""
+    autocast = _autocast(config, device)
+    started, first, losses = time.monotonic(), state.step, []
+    while state.step < config.steps:
+        losses.append(_step(state, pyramids, config, device, autocast))
+        rate = (state.step - first) * config.batch / (time.monotonic() - started)
+        watcher.step(state.step, config.steps, losses[-1], rate)
+        if state.step % config.validate_every == 0 or state.step == config.steps:
+            row = {
+                "step": state.step,
+                "loss": float(np.mean(losses)),
+                "images_per_second": rate,
+                **(validate(state.average, request.val, device) if request.val else {}),
+            }
+            losses.clear()
+            better = row.get("score", math.inf) > state.best or request.val is None
+            if request.val:
+                state.best = max(state.best, row["score"])
+                watcher.validated(state.step, row["score"], row["psnr_after_fit"], better)
+            run.keep(state, config, row, best=better)
+            run.log(row)
+            _write_grid(
+                run.path / "grids" / f"{state.step:08}.png", state, pyramids, config, device
+            )
+
+
+def _step(
+    state: State,
+    pyramids: Sequence[Pyramid],
+    config: TrainConfig,
+    device: torch.device,
+    autocast: Callable[[], Any],
+) -> float:
+    """One step of N_E on freshly sampled degradations; its loss."""
+    import torch
+
+    from deal_cli.model import losses
+
+    degraded, clean = _batch(pyramids, config, np.random.default_rng((config.seed, state.step)))
+    degraded, clean = degraded.to(device), clean.to(device)
+    rate = config.learning_rate * schedule(state.step / config.steps, config.warmup)
     for group in state.optimiser.param_groups:
-        rate = config.learning_rate * schedule(state.step / config.steps, config.warmup)
         group["lr"] = rate * group["share"]
     state.network.train()
     with autocast():
@@ -195,11 +253,20 @@ def _train_step(
     return float(loss.detach())
 
 
-def schedule(progress: float, warmup: float) -> float:
-    """Share of the peak learning rate: a linear rise, then a cosine to zero."""
-    if progress < warmup:
-        return (progress + 1e-3) / (warmup + 1e-3)
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+def _batch(
+    pyramids: Sequence[Pyramid], config: TrainConfig, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`(degraded, clean)`, each `(B, C, crop, crop)` with the network's number of channels."""
+    import torch
+
+    from deal_cli.model.crops import draw_batch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # many small operations: sharing them out costs more than it gains
+    degraded, clean = draw_batch(pyramids, config, rng)
+    torch.set_num_threads(threads)
+    channels = config.network.channels
+    return degraded.expand(-1, channels, -1, -1), clean.expand(-1, channels, -1, -1)
 
 
 def _average(state: State, config: TrainConfig) -> None:
@@ -207,175 +274,54 @@ def _average(state: State, config: TrainConfig) -> None:
     import torch
 
     decay = min(config.ema, (1 + state.step) / (10 + state.step))
+    newest = state.network.state_dict()
     with torch.no_grad():
-        ours, newest = state.average.state_dict(), state.network.state_dict()
-        for key, value in ours.items():
+        for key, value in state.average.state_dict().items():
             if value.dtype.is_floating_point:
                 value.lerp_(newest[key], 1 - decay)
             else:
                 value.copy_(newest[key])
 
 
-def _finish_interval(
-    request: TrainRequest,
-    config: TrainConfig,
-    state: State,
-    metrics: Path,
-    loss: float,
-    rate: float,
-    display: Display,
-) -> None:
-    """Validate the averaged weights, keep them, and write down how they did."""
-    row: dict[str, Any] = {"step": state.step, "loss": loss, "images_per_second": rate}
-    better = True
-    if request.val is not None:
-        row |= validate(state.average, request.val)
-        better = row["score"] > state.best
-        state.best = max(state.best, row["score"])
-        display.validated(state.step, row["score"], row["psnr_after_fit"], better)
-    _save(request.out / "last", state, config, row)
-    if better:
-        from deal_cli.model.weights import save_enhancer
-
-        path = request.out / "best" / "enhancer.safetensors"
-        save_enhancer(
-            path, state.average.state_dict(), config.network, _training_facts(config, row)
-        )
-    with metrics.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def validate(network: Enhancer, folder: Path) -> dict[str, Any]:
-    """PSNR of every task after the best gain and offset, and their mean as the score."""
-    from deal_cli.jobs.evaluate import TASKS, evaluate
-
-    restore = _float32_restorer(network)
-    tasks = [task for task in TASKS if task != "contrast"]  # tone is not the network's
-    evaluation = evaluate(restore, [folder], tasks, VALIDATION_PICTURES, VALIDATION_CROP)
+def validate(network: Enhancer, folder: Path, device: torch.device) -> dict[str, Any]:
+    """PSNR in dB of every task after the best gain and offset, and their mean as the score."""
+    backend = TorchBackend(network, device, "training", "")
+    restorer = Restorer(backend, Settings(tone="keep"))
+    evaluation = evaluate(
+        lambda frame: restorer.restore(frame).frame,
+        [folder],
+        VALIDATION_TASKS,
+        VALIDATION_PICTURES,
+        VALIDATION_CROP,
+    )
     psnr = {mean.task: mean.restored.psnr_after_fit for mean in evaluation.means()}
     score = float(np.mean([min(value, CLEAN_CEILING) for value in psnr.values()]))
     return {"score": score, "psnr_after_fit": psnr}
 
 
-def _float32_restorer(network: Enhancer) -> Callable[[Frame], Frame]:
+def _write_grid(
+    path: Path,
+    state: State,
+    pyramids: Sequence[Pyramid],
+    config: TrainConfig,
+    device: torch.device,
+) -> None:
+    """A picture to look at: rows of degraded, restored and clean, the same crops every time."""
     import torch
 
-    network.eval()
-    channels = network.config.channels
-
-    def restore(frame: Frame) -> Frame:
-        x = torch.from_numpy(frame.values / np.float32(255)).expand(1, channels, -1, -1)
-        with torch.inference_mode():
-            restored = network(x).mean(1)[0]
-        return replace(frame, values=restored.numpy() * np.float32(255))
-
-    return restore
+    degraded, clean = _batch(pyramids, config, np.random.default_rng(config.seed))
+    with torch.inference_mode():
+        restored = state.average.eval()(degraded.to(device)).cpu()
+    columns = torch.cat([degraded, restored, clean], 3).mean(1)[:GRID_ROWS].clamp(0, 1)
+    path.parent.mkdir(exist_ok=True)
+    values = columns.reshape(-1, columns.shape[2]).numpy() * np.float32(255)
+    write_frame(Frame(values, np.dtype(np.uint8)), path)
 
 
-def _autocast(config: TrainConfig) -> Callable[[], Any]:
-    """bfloat16 autocast, or nothing, as the configuration and the processor say."""
+def _autocast(config: TrainConfig, device: torch.device) -> Callable[[], Any]:
+    """bfloat16 autocast, or nothing, as the configuration and the hardware say."""
     import torch
 
-    from deal_cli.engine.hardware import has_bfloat16
-
-    lower = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16())
-    return lambda: torch.autocast("cpu", torch.bfloat16, enabled=lower)
-
-
-def _resolved_config(request: TrainRequest) -> TrainConfig:
-    """The request's settings, or those of the run it goes on with."""
-    import tomllib
-
-    path = request.out / "config.toml"
-    if request.resume:
-        if not path.is_file():
-            raise UsageError("is not a run to resume", file=request.out, remedy="leave out --resume")
-        return from_mapping(TrainConfig, tomllib.loads(path.read_text("utf-8")), where=str(path))
-    if request.out.exists() and any(request.out.iterdir()):
-        raise UsageError("is in use", file=request.out, remedy="give --resume, or another --out")
-    return request.config
-
-
-def _write_config(out: Path, config: TrainConfig) -> None:
-    import tomli_w
-
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.toml").write_text(tomli_w.dumps(to_mapping(config)), encoding="utf-8")
-
-
-def _first_state(request: TrainRequest, config: TrainConfig) -> State:
-    """A network with fresh or given weights, and its optimiser."""
-    import copy
-
-    import torch
-
-    from deal_cli.model.network import Enhancer
-    from deal_cli.model.weights import load_enhancer
-
-    torch.manual_seed(config.seed)
-    network = Enhancer(config.network)
-    if request.init is not None:
-        weights = load_enhancer(request.init)
-        if weights.config != config.network:
-            raise WeightsError(
-                "is of another architecture than the configuration",
-                file=weights.file.path,
-                remedy="set [network] in --config as the file has it",
-            )
-        network = weights.network()
-    network = network.to(memory_format=torch.channels_last)
-    last = {id(p) for p in network.head[2].parameters()}
-    groups = [
-        {"params": [p for p in network.parameters() if id(p) not in last], "share": 1.0},
-        {"params": [p for p in network.parameters() if id(p) in last], "share": HEAD_RATE},
-    ]
-    optimiser = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
-    return State(network, copy.deepcopy(network), optimiser)
-
-
-def _training_facts(config: TrainConfig, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"config": to_mapping(config), "validation": dict(row)}
-
-
-def _save(folder: Path, state: State, config: TrainConfig, row: Mapping[str, Any]) -> None:
-    """Write the newest averaged weights, and everything an exact resume needs."""
-    from deal_cli.model.weights import save_enhancer, write_safetensors
-
-    facts = _training_facts(config, row)
-    save_enhancer(folder / "enhancer.safetensors", state.average.state_dict(), config.network, facts)
-    metadata = {"format": STATE_FORMAT, "step": str(state.step), "best": repr(state.best)}
-    write_safetensors(folder / "state.safetensors", dict(_state_tensors(state)), metadata)
-
-
-def _state_tensors(state: State) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a run by name: both networks and the optimiser's moments."""
-    for prefix, network in (("network", state.network), ("average", state.average)):
-        for key, value in network.state_dict().items():
-            yield f"{prefix}/{key}", value
-    for index, moments in state.optimiser.state_dict()["state"].items():
-        for key, value in moments.items():
-            yield f"optimiser/{index}/{key}", value
-
-
-def _load_state(folder: Path, state: State) -> None:
-    """Put a saved state in place of a fresh one."""
-    from deal_cli.model.weights import read_safetensors
-
-    path = folder / "state.safetensors"
-    metadata, tensors = read_safetensors(path)
-    if metadata.get("format") != STATE_FORMAT:
-        raise WeightsError("is not the state of a training", file=path, remedy="start a new run")
-    moments: dict[int, dict[str, Tensor]] = {}
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}}
-    for name, tensor in tensors.items():
-        kind, key = name.split("/", 1)
-        if kind == "optimiser":
-            index, key = key.split("/", 1)
-            moments.setdefault(int(index), {})[key] = tensor
-        else:
-            parts[kind][key] = tensor
-    state.network.load_state_dict(parts["network"])
-    state.average.load_state_dict(parts["average"])
-    groups = state.optimiser.state_dict()["param_groups"]
-    state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-    state.step, state.best = int(metadata["step"]), float(metadata["best"])
+    fast = device.type == "cuda" or hardware.has_bfloat16()
+    lower = config.precision == "bfloat16" or (config.precision == "auto" and fast)
+    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=lower)

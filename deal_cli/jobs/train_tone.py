@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deal_cli.model.tone import TonePredictor
 
 LEAST_CROP = 0.5  # of each edge of the picture
+THINNING = 4  # pixels averaged along each edge before training
 NOISE = 0.01  # largest standard deviation of the noise that a restored picture may still hold
 
 
@@ -37,13 +38,18 @@ def train_tone(
     from deal_cli.model.tone import TonePredictor, curve
     from deal_cli.model.weights import save_tone
 
+    # A thumbnail's pixels are means of many: averaging some of them beforehand changes little.
+    thinned = [
+        torch.nn.functional.avg_pool2d(torch.from_numpy(picture)[None], THINNING)[0].numpy()
+        for picture in pictures
+    ]
     torch.manual_seed(config.seed)
     predictor = TonePredictor(config.width).train()
     optimiser = torch.optim.AdamW(predictor.parameters(), config.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     for step in range(config.steps):
         rng = np.random.default_rng((config.seed, step))
-        changed, clean, log_gain = _draw_batch(pictures, config.batch, rng)
+        changed, clean, log_gain = _draw_batch(thinned, config.batch, rng)
         estimate = predictor(changed)
         error = (estimate[:, 0] - log_gain).abs()
         # The last output is the expected error: the likelihood of a Laplace distribution.
@@ -63,7 +69,7 @@ def train_tone(
 def _draw_batch(
     pictures: Sequence[NDArray[np.float32]], batch: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Changed and clean thumbnails `(B, 1, 64, 64)`, and the log of the gain between them `(B,)`."""
+    """Changed and clean thumbnails `(B, 1, 64, 64)`, and log of the gain between them `(B,)`."""
     import torch
 
     from deal_cli.model.degradations import apply, draw
@@ -84,11 +90,11 @@ def _large_crop(
     pictures: Sequence[NDArray[np.float32]], rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """At least half of each edge of a random picture, perhaps mirrored."""
-    picture = pictures[rng.integers(len(pictures))]
+    picture = pictures[int(rng.integers(len(pictures)))]
     height, width = (int(edge * rng.uniform(LEAST_CROP, 1)) for edge in picture.shape)
     top, left = (
         int(rng.integers(edge - part + 1))
         for edge, part in zip(picture.shape, (height, width), strict=True)
     )
     crop = picture[top : top + height, left : left + width]
-    return crop[:, ::-1] if rng.random() < 0.5 else crop
+    return np.flip(crop, axis=1) if rng.random() < 0.5 else crop

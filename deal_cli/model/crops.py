@@ -50,7 +50,7 @@ def _detailed_crop(
     odds = np.array(config.scale_odds)
     candidates = []
     for _ in range(2):
-        pyramid = pyramids[rng.integers(len(pyramids))]
+        pyramid = pyramids[int(rng.integers(len(pyramids)))]
         picture = pyramid[rng.choice(len(pyramid), p=odds / odds.sum())]
         top, left = (int(rng.integers(edge - config.crop + 1)) for edge in picture.shape)
         candidates.append(picture[top : top + config.crop, left : left + config.crop])

@@ -100,7 +100,7 @@ def _tone(x: Tensor, s: Tensor, p: Parameters, seeds: Sequence[int]) -> Tensor:
     base = x.clamp_min(1e-4)  # the power has no slope at zero
     x = x + (base ** torch.exp(s * p["log_gamma"]) - base)
     mean = x.mean((1, 2, 3), keepdim=True)
-    return mean + s * p["offset"] + (x - mean) * (1 - s * p["loss"])
+    return x + s * (p["offset"] - p["loss"] * (x - mean))
 
 
 # Optics -----------------------------------------------------------------------------------------
@@ -152,9 +152,9 @@ def _downsample(x: Tensor, s: Tensor, p: Parameters, seeds: Sequence[int]) -> Te
 
 
 def _resample(x: Tensor, factor: float, *, area: bool) -> Tensor:
-    size = x.shape[-2:]
-    small = tuple(max(1, round(edge / factor)) for edge in size)
-    if small == tuple(size):
+    size = height, width = x.shape[-2:]
+    small = max(1, round(height / factor)), max(1, round(width / factor))
+    if small == size:
         return x
     if area:
         x = F.adaptive_avg_pool2d(x, small)
@@ -244,8 +244,8 @@ def _quantise(x: Tensor, s: Tensor, p: Parameters, seeds: Sequence[int]) -> Tens
 
     def at(severity: Tensor) -> Tensor:
         # Linear in the exponent, from a step too small to see; the identity at severity 0.
-        step = severity * 2.0 ** -(FEWEST_BITS + 4 * (1 - severity))
-        return torch.where(severity > 0, (x / step.clamp_min(1e-9)).round() * step, x).detach()
+        step = (severity * 2.0 ** -(FEWEST_BITS + 4 * (1 - severity))).clamp_min(1e-9)
+        return torch.where(severity > 0, (x / step).round() * step, x).detach()
 
     return _straight_through(x, s, at, step=0.05)
 
@@ -261,6 +261,7 @@ def _jpeg(x: Tensor, s: Tensor, p: Parameters, seeds: Sequence[int]) -> Tensor:
             quality = round(100 - amount * (100 - LOWEST_QUALITY))
             _, data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])
             back = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+            assert back is not None
             coded.append(torch.from_numpy(back.astype(np.float32) / 255))
         result = torch.stack(coded).unsqueeze(1).to(x.device)
         return torch.where(severity > 0, result, x.detach())
@@ -310,7 +311,9 @@ _ANGLE = (0.0, math.pi)
 OPERATIONS: Mapping[str, Operation] = {
     operation.name: operation
     for operation in (
-        Operation("tone", _tone, {"loss": (0.0, 0.8), "offset": (-0.1, 0.1), "log_gamma": (-0.3, 0.3)}),
+        Operation(
+            "tone", _tone, {"loss": (0.0, 0.8), "offset": (-0.1, 0.1), "log_gamma": (-0.3, 0.3)}
+        ),
         Operation("blur", _blur, {"angle": _ANGLE, "stretch": (0.0, 2.0)}),
         Operation("motion", _motion, {"angle": _ANGLE}),
         Operation("downsample", _downsample, {"area": (0.0, 1.0), "whole": (0.0, 1.0)}),

@@ -51,8 +51,11 @@ class Enhancer(nn.Module):
             self._initialise(last)
 
     def _initialise(self, last: nn.Conv2d) -> None:
-        """Without batch statistics the weights must keep the signal's size (He et al. 2015,
-        doi:10.1109/ICCV.2015.123); the correction begins at zero."""
+        """Start at a correction of zero, with features that keep the signal's size.
+
+        Without batch statistics nothing else keeps it (He et al. 2015,
+        doi:10.1109/ICCV.2015.123).
+        """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -165,7 +168,7 @@ def mean_spike(d: Tensor, time_steps: int) -> Tensor:
     with torch.no_grad():
         membrane, slope = d, 1.0
         total = spike = d.clamp(0.0, CEILING).round()
-        gradient = _within(d) if torch.is_grad_enabled() or d.requires_grad else None
+        gradient = _within(d) if d.requires_grad else None
         for _ in range(1, time_steps):
             membrane = (membrane - spike).mul_(DECAY).add_(d)
             slope = 1.0 + DECAY * slope
@@ -198,11 +201,13 @@ def receptive_radius(config: NetworkConfig) -> int:
 
 
 def folded(network: Enhancer) -> Enhancer:
-    """A copy for inference, with every norm folded into the convolution in front of it."""
+    """A frozen copy for inference, with every norm folded into the convolution in front of it."""
     network = copy.deepcopy(network).eval()
     for block in network.blocks:
+        assert isinstance(block, ScaleTransform | SpikingSeparation)
         exchange = block.exchange
-        for conv, norm in (("first", "first_norm"), ("second", "second_norm"), ("inward", "inward_norm")):
+        for conv in ("first", "second", "inward"):
+            norm = f"{conv}_norm"
             setattr(exchange, conv, _fold(getattr(exchange, conv), getattr(exchange, norm)))
             setattr(exchange, norm, nn.Identity())
         if isinstance(block, SpikingSeparation):
@@ -210,7 +215,8 @@ def folded(network: Enhancer) -> Enhancer:
         else:
             exchange.outward = _fold(exchange.outward, block.norm)
         block.norm = nn.Identity()
-    return network
+    # Frozen, the spikes need no gradient of their own: half of the work behind them.
+    return network.requires_grad_(False)
 
 
 def _fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
@@ -218,7 +224,8 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
     if isinstance(norm, nn.Identity):
         return conv
     if isinstance(norm, Scale):
-        gain, shift = norm.weight.double(), torch.zeros(conv.out_channels).double()
+        gain = norm.weight.double()
+        shift = torch.zeros_like(gain)
     else:
         assert isinstance(norm, nn.BatchNorm2d)
         assert norm.running_mean is not None and norm.running_var is not None
@@ -226,8 +233,9 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
         shift = norm.bias.double() - norm.running_mean.double() * gain
     bias = conv.bias.double() if conv.bias is not None else torch.zeros_like(shift)
     folded_conv = copy.deepcopy(conv)
-    folded_conv.weight = nn.Parameter((conv.weight.double() * gain.view(-1, 1, 1, 1)).float())
-    folded_conv.bias = nn.Parameter((bias * gain + shift).float())
+    weight = conv.weight.double() * gain.view(-1, 1, 1, 1)
+    folded_conv.weight = nn.Parameter(weight.to(conv.weight.dtype))
+    folded_conv.bias = nn.Parameter((bias * gain + shift).to(conv.weight.dtype))
     return folded_conv
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from deal_cli.model.network import Enhancer, folded, receptive_radius
 
 FORMAT = "deal-onnx/1"
 OPSET = 18
+FACTS = ("weights_sha256", "config", "precision", "stride", "halo", "smallest")
 
 
 class _Grey(nn.Module):
@@ -29,9 +33,10 @@ class _Grey(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         channels = self.network.config.channels
-        if channels == 1:
-            return self.network(picture)
-        return self.network(picture.expand(-1, channels, -1, -1)).mean(1, keepdim=True)
+        if channels > 1:
+            picture = picture.expand(-1, channels, -1, -1)
+        restored: Tensor = self.network(picture)
+        return restored.mean(1, keepdim=True) if channels > 1 else restored
 
 
 def to_onnx(network: Enhancer, weights_sha256: str) -> bytes:
@@ -43,8 +48,7 @@ def to_onnx(network: Enhancer, weights_sha256: str) -> bytes:
 
     config = network.config
     size = 32 * config.stride
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+    with _quiet():
         program = torch.onnx.export(
             _Grey(folded(network)).eval(),
             (torch.rand(2, 1, size, size + config.stride),),
@@ -76,6 +80,20 @@ def to_onnx(network: Enhancer, weights_sha256: str) -> bytes:
     return buffer.getvalue()
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter, which warns of its own internals and of packages it does not need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def facts_of(data: bytes, name: Path | str) -> dict[str, str]:
     """The facts inside a graph that this program exported.
 
@@ -84,17 +102,33 @@ def facts_of(data: bytes, name: Path | str) -> dict[str, str]:
             tensors in other files.
     """
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+    remedy = "make it again with `deal export --onnx`"
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError) as error:
-        raise WeightsError("is not a whole ONNX file", file=name) from error
+        raise WeightsError("is not a whole ONNX file", file=name, remedy=remedy) from error
     facts = {entry.key: entry.value for entry in model.metadata_props}
     if facts.get("format") != FORMAT:
-        raise WeightsError(
-            "was not exported by this program", file=name, remedy="make it with `deal export --onnx`"
-        )
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise WeightsError("keeps its tensors in other files", file=name)
+        raise WeightsError("was not exported by this program", file=name, remedy=remedy)
+    if not all(key in facts for key in FACTS):
+        # The facts stand last in the file, and a cut between two of them is still a valid graph.
+        raise WeightsError("is not a whole ONNX file", file=name, remedy=remedy)
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
+        raise WeightsError("keeps its tensors in other files", file=name, remedy=remedy)
     return facts
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor inside a protobuf message, at any depth of nested graphs."""
+    from google.protobuf.message import Message
+
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for inner in (value,) if isinstance(value, Message) else value:
+            if field.message_type.name == "TensorProto":
+                yield inner
+            else:
+                yield from _tensors(inner)

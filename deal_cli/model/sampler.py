@@ -6,6 +6,7 @@ is what an adversary is measured against, and what it is mixed with.
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import asdict, dataclass
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from deal_cli.config import SamplerConfig
+from deal_cli.errors import UsageError
 from deal_cli.model.degradations import OPERATIONS, Draw, apply, draw
 
 
@@ -40,17 +42,25 @@ class Recipe:
 
 
 def sample(config: SamplerConfig, rng: np.random.Generator) -> Recipe:
-    """A recipe as `config` says: how many operations, which, how severe, in which order."""
+    """A recipe as `config` says: how many operations, which, how severe, in which order.
+
+    Raises:
+        UsageError: `config.odds` names no operation of ours.
+    """
+    for name in config.odds:
+        if name not in OPERATIONS:
+            near = difflib.get_close_matches(name, OPERATIONS, n=1, cutoff=0.0)[0]
+            raise UsageError(f"unknown degradation '{name}'", remedy=f"did you mean '{near}'?")
     names = [name for name in OPERATIONS if config.odds.get(name, 0.0) > 0.0]
     odds = np.array([config.odds[name] for name in names])
     count_odds = np.array(config.count_odds[: len(names) + 1])
     count = int(rng.choice(len(count_odds), p=count_odds / count_odds.sum()))
-    chosen = rng.choice(names, size=count, replace=False, p=odds / odds.sum())
+    chosen = rng.choice(names, size=count, replace=False, p=odds / odds.sum()).tolist()
     if rng.random() < config.camera_order_odds:
         chosen = sorted(chosen, key=list(OPERATIONS).index)
     # In mixtures each degradation is milder, or the strongest would drown the others.
     power = config.severity_power * (1.0 if count < 2 else 1.4)
-    return Recipe(tuple(Step(draw(str(n), rng), float(rng.random() ** power)) for n in chosen))
+    return Recipe(tuple(Step(draw(n, rng), float(rng.random() ** power)) for n in chosen))
 
 
 def replay(x: Tensor, recipe: Recipe) -> Tensor:

@@ -18,12 +18,13 @@ from torch import Tensor
 
 import deal_cli
 from deal_cli.config import NetworkConfig, from_mapping, to_mapping
-from deal_cli.errors import UsageError, WeightsError
+from deal_cli.errors import OutputError, UsageError, WeightsError
 from deal_cli.model.network import Enhancer
 from deal_cli.model.tone import TonePredictor
 
 CHECKSUMS = "SHA256SUMS"
 ENHANCER_FORMAT = "deal-enhancer/1"
+SUFFIXES = frozenset({".safetensors", ".onnx"})
 TONE_FORMAT = "deal-tone/1"
 
 
@@ -89,12 +90,15 @@ def find(name_or_file: str, suffix: str = ".safetensors") -> WeightFile:
         WeightsError: no such name or file, or a bundled file that is damaged.
     """
     path = Path(name_or_file)
-    if path.suffix in {".safetensors", ".onnx"} or path.exists():
-        if not path.is_file():
-            raise WeightsError("no such file", file=path, remedy="give --weights an existing file")
+    if path.suffix in SUFFIXES and not path.is_file():
+        raise WeightsError("no such file", file=path, remedy="give --weights an existing file")
+    if path.suffix in SUFFIXES:
         return WeightFile(path.stem, path, _sha256(path))
+    # A name comes before a file or folder that happens to be called so.
     checksums = bundled_checksums()
     names = [Path(n).stem for n in checksums if n.endswith(suffix)]
+    if name_or_file not in names and path.is_file():
+        return WeightFile(path.stem, path, _sha256(path))
     if name_or_file not in names:
         raise WeightsError(
             f"no bundled weights are called '{name_or_file}'",
@@ -122,11 +126,23 @@ def load_enhancer(name_or_file: str) -> EnhancerWeights:
             remedy="give --weights a file made by `deal train`",
         )
     try:
-        config = from_mapping(NetworkConfig, json.loads(metadata["config"]), where=str(file.path))
-        training = json.loads(metadata.get("training", "{}"))
+        config = from_mapping(NetworkConfig, _table(metadata["config"]), where="config")
+        training = _table(metadata.get("training", "{}"))
     except (KeyError, ValueError, UsageError) as error:
-        raise WeightsError(f"its configuration cannot be read ({error})", file=file.path) from error
+        raise WeightsError(
+            f"its configuration cannot be read ({error})",
+            file=file.path,
+            remedy="use the file as `deal train` wrote it",
+        ) from error
     return EnhancerWeights(file, config, tensors, training)
+
+
+def _table(text: str) -> dict[str, Any]:
+    """A JSON object; anything else is a ValueError."""
+    table = json.loads(text)
+    if not isinstance(table, dict):
+        raise ValueError(f"{text!r} is not a table")
+    return table
 
 
 def save_enhancer(
@@ -190,15 +206,32 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all."""
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, partial, metadata)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, partial, metadata)
+        partial.replace(path)
+    except (SafetensorError, OSError) as error:
+        raise OutputError(
+            f"cannot be written ({error})", file=path, remedy="choose another folder"
+        ) from error
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(
+            f"cannot be read ({error.strerror})",
+            file=path,
+            remedy="check that it is there and yours",
+        ) from error

@@ -1,0 +1,276 @@
+"""The command line: parse, one call, print. The only place that exits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import deal_cli
+from deal_cli.errors import DealError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from deal_cli.engine.backends import Choice, Facts
+    from deal_cli.engine.restorer import RangePolicy
+    from deal_cli.jobs.evaluate import Evaluation
+
+# Typer may carry a Click of its own; its errors are all children of this class.
+_ClickError = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="deal",
+    help="Restore thermal infrared pictures: stripes, noise, blur, low resolution, low contrast.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Backend = Annotated[
+    str, typer.Option(help="auto, cuda, cuda:N, onnx or cpu. auto says what it chose.")
+]
+Weights = Annotated[str, typer.Option(help="A bundled name, or a .safetensors or .onnx file.")]
+ToneChoice = Annotated[
+    str,
+    typer.Option(
+        help="auto: restore lost contrast of 8-bit pictures where surely lost; keep; restore."
+    ),
+]
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"deal {deal_cli.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def restore(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Picture files.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A folder, or a picture's name for one input.")
+    ],
+    backend: Backend = "auto",
+    weights: Weights = "deal",
+    tone: ToneChoice = "auto",
+    range_: Annotated[
+        str,
+        typer.Option(
+            "--range", help="Values the network sees as 0 to 1: auto, image, dtype, LO:HI."
+        ),
+    ] = "auto",
+    scale: Annotated[int, typer.Option(help="Enlarge by 1, 2 or 4 before restoring.")] = 1,
+    strength: Annotated[float, typer.Option(help="Share of the correction, 0 to 1.")] = 1.0,
+    luminance: Annotated[bool, typer.Option(help="Turn false colour into its luminance.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print a line a file.")] = False,
+) -> None:
+    """Restore pictures with the bundled weights, in their own dtype and numbers."""
+    from deal_cli.engine.backends import Request
+    from deal_cli.engine.restorer import Settings
+    from deal_cli.jobs.display import Display
+    from deal_cli.jobs.restore import RestoreRequest, open_batch
+
+    _one_of("--tone", tone, ("auto", "keep", "restore"))
+    _one_of("--scale", scale, (1, 2, 4))
+    settings = Settings(_parse_range(range_), tone, strength)  # type: ignore[arg-type]
+    batch = open_batch(
+        RestoreRequest(
+            inputs, out, Request(backend, weights), settings, scale, luminance, overwrite
+        )
+    )
+    counts = {"restored": 0, "skipped": 0, "failed": 0}
+    with Display(quiet=quiet) as display:
+        if not quiet:
+            display.say(_chosen(batch.choice, batch.restorer.backend.facts))
+        for outcome in batch.run():
+            counts[outcome.status] += 1
+            display.progress(sum(counts.values()), len(batch.pairs), outcome.input.name)
+            if outcome.error is not None:
+                display.say(f"deal: {outcome.error}")
+            elif outcome.status == "skipped" and not quiet:
+                display.say(
+                    f"deal: {outcome.output}: exists, skipped; give --overwrite to replace it"
+                )
+            elif verbose:
+                display.say(f"{outcome.output}  {outcome.seconds:.2f} s  {outcome.describe()}")
+        if not quiet:
+            display.say(", ".join(f"{n} {status}" for status, n in counts.items() if n))
+    if counts["failed"]:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of clean pictures.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path(
+        "runs/deal"
+    ),
+    val: Annotated[Path | None, typer.Option(help="Clean pictures to choose weights by.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    init: Annotated[
+        str, typer.Option(help="Weights to start from: a name, a file, or none.")
+    ] = "none",
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.")] = None,
+    backend: Backend = "auto",
+) -> None:
+    """Train the enhancer and the tone predictor on clean pictures."""
+    import dataclasses
+
+    from deal_cli.config import TrainConfig, load_toml
+    from deal_cli.engine.backends import Purpose, Request, choose
+    from deal_cli.jobs.display import TrainDisplay
+    from deal_cli.jobs.train import TrainRequest
+    from deal_cli.jobs.train import train as run
+
+    settings = load_toml(TrainConfig, config) if config else TrainConfig()
+    settings = dataclasses.replace(
+        settings,
+        steps=settings.steps if steps is None else steps,
+        seed=settings.seed if seed is None else seed,
+    )
+    choice = choose(Request(backend), Purpose.TRAINING)
+    request = TrainRequest(
+        data, out, val, None if init == "none" else init, resume, settings, choice
+    )
+    with TrainDisplay() as display:
+        best = run(request, display)
+    typer.echo(f"deal restore --weights {best / 'enhancer.safetensors'} -o restored INPUT...")
+
+
+@app.command()
+def evaluate(
+    clean: Annotated[list[Path], typer.Option(metavar="DIR...", help="Folders of clean pictures.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[DIR...]", hidden=True)] = None,
+    tasks: Annotated[str | None, typer.Option(help="Degradations, separated by commas.")] = None,
+    per_set: Annotated[int, typer.Option(help="Pictures of each folder, evenly spaced.")] = 10,
+    crop: Annotated[int, typer.Option(help="Edge of the centre crop in pixels.")] = 320,
+    backend: Backend = "auto",
+    weights: Weights = "deal",
+    tone: ToneChoice = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    write: Annotated[bool, typer.Option(help="Write the table into docs/benchmarks.md.")] = False,
+) -> None:
+    """Score the weights on named degradations of clean pictures."""
+    from deal_cli.engine.backends import Request
+    from deal_cli.engine.restorer import Settings, open_restorer
+    from deal_cli.jobs.display import Display
+    from deal_cli.jobs.evaluate import TASKS
+    from deal_cli.jobs.evaluate import evaluate as run
+
+    _one_of("--tone", tone, ("auto", "keep", "restore"))
+    settings = Settings(tone=tone)  # type: ignore[arg-type]
+    restorer, choice = open_restorer(Request(backend, weights), settings)
+    folders, chosen = [*clean, *(more or [])], tuple(tasks.split(",")) if tasks else TASKS
+    with Display(quiet=as_json) as display:
+        display.say(_chosen(choice, restorer.backend.facts))
+        evaluation = run(
+            lambda frame: restorer.restore(frame).frame,
+            folders,
+            chosen,
+            per_set,
+            crop,
+            display.progress,
+        )
+    _print_evaluation(evaluation, as_json=as_json)
+    if write:
+        _write_evaluation(evaluation, restorer.backend.facts)
+
+
+@app.command()
+def doctor() -> None:
+    """Examine backends, devices, processor, weights and versions, and say what is wrong."""
+    from rich.console import Console
+
+    from deal_cli.jobs.doctor import examine
+
+    console = Console(highlight=False, soft_wrap=True)
+    signs = {"ok": "[green]ok[/]    ", "absent": "[dim]absent[/]", "wrong": "[red]wrong[/] "}
+    wrong = 0
+    for finding in examine():
+        wrong += finding.state == "wrong"
+        remedy = f"; {finding.remedy}" if finding.remedy else ""
+        console.print(f"{signs[finding.state]}  {finding.name:22}  ", end="")
+        console.print(f"{finding.detail}{remedy}", markup=False)
+    if wrong:
+        raise DealError(f"{wrong} wrong", remedy="see the lines above")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the code the outcome owns."""
+    try:
+        code = app(args=arguments, prog_name="deal", standalone_mode=False)
+    except DealError as error:
+        _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; finished files are whole", ExitCode.INTERRUPTED)
+    except Exception as error:
+        if not isinstance(error, _ClickError):
+            raise
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "deal"
+        message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+        _fail(f"{message[:1].lower()}{message[1:]}; see {command} --help", ExitCode.USAGE)
+    sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def _fail(message: str, code: ExitCode) -> None:
+    sys.stderr.write(f"deal: {message}\n")
+    sys.exit(code)
+
+
+def _one_of(flag: str, value: object, allowed: Sequence[object]) -> None:
+    if value not in allowed:
+        raise UsageError(f"'{value}' for {flag}", remedy=f"it takes {', '.join(map(str, allowed))}")
+
+
+def _parse_range(text: str) -> RangePolicy:
+    if text in ("auto", "image", "dtype"):
+        return text  # type: ignore[return-value]
+    low, separator, high = text.partition(":")
+    try:
+        if separator:
+            return float(low), float(high)
+    except ValueError:
+        pass
+    raise UsageError(f"'{text}' for --range", remedy="it takes auto, image, dtype or LO:HI")
+
+
+def _chosen(choice: Choice, facts: Facts) -> str:
+    return (
+        f"deal: {facts.backend} backend ({choice.reason}): {facts.device}, {facts.precision}"
+        f" ({facts.note}), weights {facts.weights} {facts.sha256[:12]}"
+    )
+
+
+def _print_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    if as_json:
+        typer.echo(json.dumps(evaluation.to_json(), indent=2))
+    else:
+        Console().print(evaluation.table())
+
+
+def _write_evaluation(evaluation: Evaluation, facts: Facts) -> None:
+    import shlex
+
+    from deal_cli.jobs.benchmark_page import commit_of, describe_machine
+    from deal_cli.jobs.evaluate import RunFacts, write_benchmarks
+
+    command = shlex.join(["deal", *sys.argv[1:]])
+    machine = f"{describe_machine()}; {facts.backend} backend, {facts.precision}"
+    made = RunFacts(machine, commit_of(Path()), facts.weights, facts.sha256, command)
+    write_benchmarks(evaluation, Path("docs/benchmarks.md"), made)

@@ -1,0 +1,36 @@
+"""Put a run's best weights into `weights/`: enhancer, its ONNX form, tone predictor, checksums.
+
+For those who publish weights: `python -m deal_cli.jobs.bundle runs/deal weights`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+
+def bundle(run: Path, folder: Path, name: str = "deal") -> None:
+    """Copy `run/best` into a weights folder as `name`, export it, and rewrite the checksums.
+
+    Raises:
+        WeightsError: the run's weights are not usable.
+    """
+    from deal_cli.model.onnx_graph import to_onnx
+    from deal_cli.model.weights import CHECKSUMS, load_enhancer
+
+    enhancer = folder / f"{name}.safetensors"
+    shutil.copyfile(run / "best" / "enhancer.safetensors", enhancer)
+    tone = run / "best" / "tone.safetensors"
+    if tone.is_file():
+        shutil.copyfile(tone, folder / "tone.safetensors")
+    weights = load_enhancer(str(enhancer))
+    enhancer.with_suffix(".onnx").write_bytes(to_onnx(weights.network(), weights.file.sha256))
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.onnx")])
+    lines = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in files)
+    (folder / CHECKSUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    bundle(Path(sys.argv[1]), Path(sys.argv[2]))

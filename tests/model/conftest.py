@@ -1,0 +1,51 @@
+"""What the tests of the networks share: few threads, and weights that keep every path alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from deal_cli.config import NetworkConfig
+from deal_cli.model.network import Enhancer, Scale
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> Iterator[None]:
+    """The machine may be busy, and the tensors are small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def random_network() -> Callable[[NetworkConfig, int], Enhancer]:
+    """`(config, seed)` -> an enhancer with weights, norms and batch statistics as after training.
+
+    Nothing is zero: not the last convolution, not a bias, not a running mean.
+    """
+
+    def make(config: NetworkConfig, seed: int) -> Enhancer:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = Enhancer(config).eval()
+            for module in network.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                    if module.bias is not None:
+                        nn.init.uniform_(module.bias, 0.0, 0.2)
+                elif isinstance(module, nn.BatchNorm2d):
+                    assert module.running_mean is not None
+                    assert module.running_var is not None
+                    nn.init.uniform_(module.weight, 0.5, 1.0)
+                    nn.init.uniform_(module.bias, -0.1, 0.2)
+                    nn.init.uniform_(module.running_mean, -0.2, 0.2)
+                    nn.init.uniform_(module.running_var, 0.5, 2.0)
+                elif isinstance(module, Scale):
+                    nn.init.uniform_(module.weight, 0.1, 0.6)
+        return network
+
+    return make

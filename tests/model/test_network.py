@@ -1,0 +1,308 @@
+"""The enhancer: its size, what it sees, its spikes, and its folded form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deal_cli.config import NETWORKS, BlockConfig, NetworkConfig
+from deal_cli.model.network import (
+    Enhancer,
+    Scale,
+    SpikingSeparation,
+    folded,
+    lif_spikes,
+    mean_spike,
+    receptive_radius,
+)
+
+Make = Callable[[NetworkConfig, int], Enhancer]
+
+SMALL = NetworkConfig(
+    width=6, stride=2, blocks=(BlockConfig("stm", 3, 5, 1), BlockConfig("ssm", 5, 3, 2))
+)
+SMALL_PAPER = replace(SMALL, channels=3, stride=1, norm="batch", padding="reflect")
+
+KERNELS = st.sampled_from([1, 3, 5])
+CONFIGS = st.builds(
+    NetworkConfig,
+    channels=st.sampled_from([1, 3]),
+    width=st.just(1),
+    stride=st.integers(1, 3),
+    norm=st.sampled_from(["batch", "scale"]),
+    padding=st.sampled_from(["reflect", "zeros"]),
+    time_steps=st.integers(1, 5),
+    blocks=st.lists(
+        st.builds(BlockConfig, st.sampled_from(["stm", "ssm"]), KERNELS, KERNELS, st.integers(1, 3)),
+        max_size=3,
+    ).map(tuple),
+)
+
+
+# Size -------------------------------------------------------------------------------------------
+
+
+def test_paper_has_the_published_number_of_parameters() -> None:
+    network = Enhancer(NETWORKS["paper"])
+    assert sum(p.numel() for p in network.parameters()) == 572_323
+
+
+def test_paper_sees_45_pixels_far() -> None:
+    assert receptive_radius(NETWORKS["paper"]) == 45
+
+
+# What it sees -----------------------------------------------------------------------------------
+
+
+def reach(config: NetworkConfig) -> int:
+    """The farthest distance at which a point of light shows in the correction.
+
+    In a network of ones nothing cancels, no neuron is silent and every spike fires: on black
+    ground, the output is above zero exactly where a path of convolutions leads.
+    """
+    network = Enhancer(replace(config, width=1)).double().eval()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.ones_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, Scale):
+            nn.init.ones_(module.weight)
+    size = 2 * receptive_radius(config) + 3 * config.stride
+    size -= size % config.stride
+    middle = size // 2 - size // 2 % config.stride
+    farthest = 0
+    for phase in range(config.stride):
+        x = torch.zeros(1, config.channels, size, size, dtype=torch.float64)
+        at = middle + phase
+        x[:, 0, at, at] = 1.0
+        with torch.no_grad():
+            lit = network.correction(x)[0].amax(0).nonzero()
+        assert lit.min() > 0, "the picture is too small for the proof"
+        assert lit.max() < size - 1, "the picture is too small for the proof"
+        farthest = max(farthest, int((lit - at).abs().max()))
+    return farthest
+
+
+@pytest.mark.parametrize("preset", ["paper", "deal"])
+def test_receptive_radius_is_the_farthest_pixel_that_alters_an_output(preset: str) -> None:
+    assert reach(NETWORKS[preset]) == receptive_radius(NETWORKS[preset])
+
+
+@settings(max_examples=30, deadline=None)
+@given(CONFIGS)
+def test_receptive_radius_holds_for_every_configuration(config: NetworkConfig) -> None:
+    assert reach(config) == receptive_radius(config)
+
+
+@pytest.mark.parametrize("preset", ["paper", "deal"])
+def test_no_change_beyond_the_receptive_radius_alters_an_output(
+    preset: str, random_network: Make
+) -> None:
+    config = replace(NETWORKS[preset], width=8)
+    network = random_network(config, 1).double()
+    radius = receptive_radius(config)
+    size = 2 * radius + 6
+    at = size // 2
+    x = torch.rand(1, config.channels, size, size, dtype=torch.float64)
+    for phase in range(config.stride):
+        changed = x.clone()
+        changed[:, :, at + phase, at + phase] += 5.0
+        with torch.no_grad():
+            alters = (network(changed) - network(x))[0].abs().amax(0)
+        assert alters[at + phase, at + phase] > 0
+        distance = (alters > 1e-12).nonzero() - (at + phase)
+        assert radius // 3 < distance.abs().max() <= radius
+
+
+# Spikes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("current", "spikes"),
+    [
+        # membranes .44, .55, .3275, .521875
+        (0.44, [0, 1, 0, 1]),
+        # 1.42, 1.525, 1.30125, 1.4953125
+        (1.42, [1, 2, 1, 1]),
+        # 2.56, 2.45, 2.6725, 2.478125
+        (2.56, [3, 2, 3, 2]),
+        # below the clamp: -1, -1.25, -1.3125, …
+        (-1.0, [0, 0, 0, 0]),
+        # above it: 5, 5.25, 5.3125, …
+        (5.0, [4, 4, 4, 4]),
+    ],
+)
+def test_spikes_worked_by_hand(current: float, spikes: list[int]) -> None:
+    d = torch.tensor([current], dtype=torch.float64)
+    assert [int(s) for s in lif_spikes(d, 4)] == spikes
+    assert mean_spike(d, 4).item() == sum(spikes) / 4
+
+
+@pytest.mark.parametrize(
+    ("current", "slope"),
+    [
+        # 1, 1.25, 1.3125, 1.328125: each step's own, and a quarter of the one before
+        (1.42, 4.890625 / 4),
+        (-1.0, 0.0),
+        (5.0, 0.0),
+    ],
+)
+@pytest.mark.parametrize("form", ["unrolled", "collapsed"])
+def test_straight_through_gradient_worked_by_hand(current: float, slope: float, form: str) -> None:
+    d = torch.tensor([current], dtype=torch.float64, requires_grad=True)
+    mean = mean_spike(d, 4) if form == "collapsed" else torch.stack(lif_spikes(d, 4)).mean(0)
+    (gradient,) = torch.autograd.grad(mean.sum(), d)
+    assert gradient.item() == pytest.approx(slope, abs=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    arrays(np.float32, st.integers(1, 64), elements=st.floats(-3, 8, width=32)), st.integers(1, 6)
+)
+def test_collapsed_spikes_equal_the_unrolled_ones_in_value_and_gradient(
+    current: NDArray[np.float32], time_steps: int
+) -> None:
+    d = torch.from_numpy(current).requires_grad_()
+    weight = torch.linspace(0.5, 2.0, d.numel())
+    unrolled = torch.stack(lif_spikes(d, time_steps)).mean(0)
+    collapsed = mean_spike(d, time_steps)
+    torch.testing.assert_close(collapsed, unrolled, rtol=0, atol=1e-6)
+    (expected,) = torch.autograd.grad((unrolled * weight).sum(), d)
+    (gradient,) = torch.autograd.grad((collapsed * weight).sum(), d)
+    torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-6)
+    assert torch.equal(mean_spike(d.detach(), time_steps), collapsed.detach())
+
+
+def test_collapsed_spikes_leave_their_input_alone() -> None:
+    d = torch.linspace(-1, 6, 50)
+    before = d.clone()
+    mean_spike(d, 4)
+    assert torch.equal(d, before)
+
+
+def unrolled(module: SpikingSeparation, h: Tensor, r: Tensor) -> Tensor:
+    """The spiking module as the paper writes it: norm and mix at every time step."""
+    d, _ = module.exchange(h, r)
+    steps = [module.norm(module.mix(s)) for s in lif_spikes(d, module.time_steps)]
+    return torch.relu(torch.stack(steps).mean(0) + h)
+
+
+@pytest.mark.parametrize("config", [SMALL, SMALL_PAPER], ids=["scale", "batch"])
+def test_spiking_module_equals_its_unrolled_form(config: NetworkConfig, random_network: Make) -> None:
+    module = random_network(config, 2).double().blocks[1]
+    assert isinstance(module, SpikingSeparation)
+    h, r = torch.rand(2, 2, 6, 10, 12, dtype=torch.float64) * 2
+    with torch.no_grad():
+        out, _ = module(h, r)
+        torch.testing.assert_close(out, unrolled(module, h, r), rtol=0, atol=1e-9)
+
+
+def test_batch_norm_of_a_spiking_module_sees_every_time_step() -> None:
+    module = SpikingSeparation(SMALL_PAPER, SMALL_PAPER.blocks[1]).train()
+    assert isinstance(module.norm, nn.BatchNorm2d)
+    h, r = torch.rand(2, 2, 6, 10, 12) * 4
+    module(h, r)
+    with torch.no_grad():
+        d, _ = module.exchange(h, r)
+        mixed = torch.stack([module.mix(s) for s in lif_spikes(d, 4)])
+    assert module.norm.running_var is not None
+    variance = mixed.transpose(0, 2).flatten(1).var(1)  # (width, …), unbiased as torch keeps it
+    torch.testing.assert_close(module.norm.running_var, 0.9 + 0.1 * variance)
+
+
+# The whole --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["paper", "deal"])
+def test_folded_network_equals_the_unfolded_one(preset: str, random_network: Make) -> None:
+    network = random_network(NETWORKS[preset], 3).double()
+    x = torch.rand(1, network.config.channels, 28, 32, dtype=torch.float64)
+    with torch.no_grad():
+        expected = network(x)
+        torch.testing.assert_close(folded(network)(x), expected, rtol=0, atol=1e-9)
+        single = folded(network.float())(x.float()).double()
+    assert (expected - x).abs().mean() > 0.01
+    # In float32 a spike may flip on the last bit: nearly every pixel agrees, not every one.
+    assert (single - expected).abs().quantile(0.95) < 1e-5
+
+
+def test_folding_leaves_the_network_as_it_was(random_network: Make) -> None:
+    network = random_network(SMALL_PAPER, 4).train()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    copy = folded(network)
+    assert network.training
+    assert all(p.requires_grad for p in network.parameters())
+    assert not any(p.requires_grad for p in copy.parameters())
+    assert not any(isinstance(m, nn.BatchNorm2d | Scale) for m in copy.modules())
+    for key, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[key])
+
+
+def test_correction_of_a_new_network_is_zero() -> None:
+    x = torch.rand(2, 1, 16, 24)
+    network = Enhancer(NETWORKS["deal"])
+    assert torch.equal(network(x), x)
+
+
+def test_a_new_network_learns_from_its_first_step() -> None:
+    network = Enhancer(SMALL)
+    network(torch.rand(1, 1, 16, 16)).square().mean().backward()
+    last = [m for m in network.modules() if isinstance(m, nn.Conv2d)][-1]
+    assert last.weight.grad is not None
+    assert last.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("config", [SMALL, SMALL_PAPER], ids=["deal", "paper"])
+def test_every_parameter_receives_a_gradient(config: NetworkConfig, random_network: Make) -> None:
+    network = random_network(config, 5).train()
+    network(torch.rand(2, config.channels, 24, 24)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("config", [SMALL, SMALL_PAPER], ids=["deal", "paper"])
+@settings(max_examples=10, deadline=None)
+@given(height=st.integers(7, 20), width=st.integers(7, 20))
+def test_height_and_width_are_free(config: NetworkConfig, height: int, width: int) -> None:
+    shape = (1, config.channels, height * config.stride, width * config.stride)
+    with torch.no_grad():
+        assert Enhancer(config).eval()(torch.rand(shape)).shape == shape
+
+
+@pytest.mark.parametrize("config", [SMALL, SMALL_PAPER], ids=["deal", "paper"])
+def test_a_batch_equals_its_pictures_one_by_one(config: NetworkConfig, random_network: Make) -> None:
+    network = random_network(config, 6).double()
+    x = torch.rand(3, config.channels, 20, 24, dtype=torch.float64)
+    with torch.no_grad():
+        singles = torch.cat([network(x[i : i + 1]) for i in range(3)])
+        torch.testing.assert_close(network(x), singles, rtol=0, atol=1e-9)
+
+
+def test_correction_stays_between_minus_one_and_one(random_network: Make) -> None:
+    with torch.no_grad():
+        correction = random_network(SMALL, 7).correction(torch.rand(1, 1, 16, 16) * 50)
+    assert correction.abs().max() <= 1.0
+
+
+@pytest.mark.parametrize("preset", ["paper", "deal"])
+def test_bfloat16_runs_and_stays_near_float32(preset: str, random_network: Make) -> None:
+    network = folded(random_network(NETWORKS[preset], 8))
+    x = torch.rand(1, network.config.channels, 16, 24)
+    with torch.no_grad():
+        expected = network.correction(x)
+        correction = network.to(torch.bfloat16).correction(x.to(torch.bfloat16))
+    assert correction.dtype == torch.bfloat16
+    assert bool(correction.isfinite().all())
+    correlation = torch.corrcoef(torch.stack([correction.float().flatten(), expected.flatten()]))
+    assert correlation[0, 1] > 0.9
