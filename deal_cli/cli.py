@@ -55,7 +55,7 @@ def _root(
 
 @app.command()
 def restore(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Picture files.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Picture files.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder, or a picture's name for one input.")
     ],
@@ -215,14 +215,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except DealError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; finished files are whole", ExitCode.INTERRUPTED)
+        code = ExitCode.INTERRUPTED
     except Exception as error:
         if not isinstance(error, _ClickError):
             raise
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "deal"
         message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+        if not message:  # `deal` alone has printed its help
+            sys.exit(ExitCode.USAGE)
         _fail(f"{message[:1].lower()}{message[1:]}; see {command} --help", ExitCode.USAGE)
+    if code == ExitCode.INTERRUPTED:  # Typer turns an interruption into this code
+        _fail("interrupted; finished files are whole", ExitCode.INTERRUPTED)
     sys.exit(code if isinstance(code, int) else ExitCode.OK)
 
 

@@ -61,6 +61,8 @@ class NetworkConfig:
         stride: pixel-unshuffle factor in front of the blocks; picture sizes are multiples of it.
         norm: "batch" as published, or "scale": one learnt factor a channel on each residual branch.
         padding: "reflect" as published, or "zeros".
+        detail_radius: half the edge, in cells of the stride, of the local mean that is taken from
+            the picture and fed beside it; 0 feeds the picture itself, as published.
         time_steps: T of the spiking modules.
         blocks: from input to output.
     """
@@ -71,6 +73,7 @@ class NetworkConfig:
     norm: Literal["batch", "scale"] = "scale"
     padding: Literal["reflect", "zeros"] = "zeros"
     time_steps: int = 4
+    detail_radius: int = 4
     blocks: tuple[BlockConfig, ...] = (
         BlockConfig("stm", 5, 3, 1),
         BlockConfig("ssm", 7, 5, 1),
@@ -80,6 +83,8 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         _check_positive(self, "channels", "width", "stride", "time_steps")
+        if self.detail_radius < 0:
+            raise ValueError(f"'detail_radius' is {self.detail_radius}, not a number from 0 up")
 
 
 NETWORKS: Mapping[str, NetworkConfig] = types.MappingProxyType(
@@ -91,6 +96,7 @@ NETWORKS: Mapping[str, NetworkConfig] = types.MappingProxyType(
             stride=1,
             norm="batch",
             padding="reflect",
+            detail_radius=0,
             blocks=(
                 BlockConfig("stm", 7, 5, 1),
                 BlockConfig("ssm", 7, 5, 2),
@@ -109,13 +115,17 @@ class SamplerConfig:
     Attributes:
         count_odds: odds of 0, 1, 2, … degradations in one recipe.
         camera_order_odds: share of mixtures in the order of a camera; the rest is shuffled.
-        severity_power: severity = u ** power with u uniform in (0, 1); above 1 favours mild ones.
+        severity_power: severity = least + (1 - least) * u ** power with u uniform in (0, 1); a power
+            above 1 favours mild ones.
+        least_severity: below it a degradation cannot be told from a clean picture, and clean
+            pictures have odds of their own.
         odds: relative odds of each operation.
     """
 
     count_odds: tuple[float, ...] = (0.05, 0.6, 0.2, 0.1, 0.05)
     camera_order_odds: float = 0.8
     severity_power: float = 1.5
+    least_severity: float = 0.06
     odds: Mapping[str, float] = field(
         default_factory=lambda: {
             "blur": 2.0,
@@ -175,7 +185,7 @@ class TrainConfig:
     batch: int = 10
     crop: int = 128
     border: int = 16
-    scale_odds: tuple[float, float, float] = (0.2, 0.3, 0.5)
+    scale_odds: tuple[float, float, float] = (0.15, 0.3, 0.55)
     learning_rate: float = 2e-3
     warmup: float = 0.01
     weight_decay: float = 1e-4

@@ -218,7 +218,7 @@ class TorchBackend(Backend):
             torch.cuda.empty_cache()
             raise OutOfMemoryError from error
         except RuntimeError as error:
-            if "allocate memory" in str(error):
+            if any(words in str(error) for words in ("allocate memory", "not enough memory")):
                 raise OutOfMemoryError from error
             raise
 
@@ -260,8 +260,12 @@ class OnnxBackend(Backend):
 
 def _open_onnx(name_or_file: str) -> OnnxBackend:
     """An ONNX file as it is, or the ONNX form of bundled or trained weights."""
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            f"onnxruntime cannot be imported ({error})", remedy="reinstall it, or use --backend cpu"
+        ) from error
     from deal_cli.model import onnx_graph
     from deal_cli.model.weights import find, load_enhancer
 

@@ -220,7 +220,8 @@ def _percentiles(values: Values, *, whole: bool) -> tuple[float, float]:
         low, high = np.percentile(values, PERCENTILES, method="inverted_cdf")
         return float(low), float(high)
     least = int(values.min())
-    counts = np.zeros(int(values.max()) - least + 1, np.int64)
+    # Enlarged counts lie between whole numbers, and float32 may round the greatest up to the next.
+    counts = np.zeros(int(values.max()) - least + 2, np.int64)
     for rows in _bands(values):
         levels = (values[rows] - np.float32(least)).astype(np.int64)
         counts += np.bincount(levels.ravel(), minlength=len(counts))

@@ -21,9 +21,10 @@ class Display:
     """A progress bar with lines of text above it."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        # Paths are printed as they are, whatever they are called: ":fire:.png", "[/a].png".
+        self._console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

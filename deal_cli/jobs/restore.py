@@ -5,6 +5,7 @@ One bad file never stops the others: what failed is reported with its cause, the
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Literal
 
 from deal_cli.engine.backends import Choice, Request
 from deal_cli.engine.restorer import Restored, Restorer, Settings, open_restorer
-from deal_cli.errors import DealError, ExitCode, UsageError
+from deal_cli.errors import DealError, ExitCode, OutputError, PictureError, UsageError
 from deal_cli.imaging.files import PICTURE_SUFFIXES, check_target, read_frame, write_frame
 from deal_cli.imaging.resize import enlarge
 
@@ -93,8 +94,12 @@ class Batch:
             frame = read_frame(source, luminance=self.request.luminance)
             check_target(frame, target)
             restored = self.restorer.restore(enlarge(frame, self.request.scale))
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             write_frame(restored.frame, target)
+        except MemoryError:
+            remedy = "cut it into smaller pictures"
+            lack = PictureError("does not fit into memory", file=source, remedy=remedy)
+            return Outcome(source, target, "failed", error=lack)
         except DealError as error:
             if error.exit_code is ExitCode.UNAVAILABLE:
                 raise
@@ -129,16 +134,18 @@ def plan_outputs(
             output that is its own input, or an `out` that is a file with more than one input.
     """
     for path in inputs:
-        if not path.exists():
+        kind = _kind(path)
+        if kind == "nothing":
             raise UsageError("no such file", file=path, remedy="check the path")
-        if path.is_dir():
+        if kind == "folder":
             raise UsageError("is a folder", file=path, remedy=f"name its pictures: {path}/*")
-    to_file = out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
+    kind = _kind(out)
+    to_file = out.suffix.lower() in PICTURE_SUFFIXES and kind != "folder"
     if to_file and len(inputs) > 1:
         raise UsageError(
             f"is one file for {len(inputs)} inputs", file=out, remedy="give -o a folder"
         )
-    if not to_file and out.exists() and not out.is_dir():
+    if not to_file and kind == "file":
         raise UsageError("is not a folder", file=out, remedy="give -o a folder or a picture's name")
     pairs = tuple((path, out if to_file else out / path.name) for path in inputs)
     sources: dict[Path, Path] = {}
@@ -160,9 +167,40 @@ def plan_outputs(
     return pairs
 
 
+def _kind(path: Path) -> Literal["nothing", "file", "folder"]:
+    """What there is at a path.
+
+    Raises:
+        UsageError: the system does not say: the name is too long, or its folder is closed to us.
+    """
+    try:
+        if path.is_dir():
+            return "folder"
+        return "file" if path.exists() else "nothing"
+    except OSError as error:
+        cause = f"cannot be looked up ({error.strerror})"
+        raise UsageError(cause, file=path, remedy="check the path") from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder of an output.
+
+    Raises:
+        OutputError: the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        cause = f"cannot be made ({error.strerror})"
+        raise OutputError(cause, file=folder, remedy="give -o another folder") from error
+
+
 def _check_settings(settings: Settings) -> None:
     if not 0.0 <= settings.strength <= 1.0:
         raise UsageError(f"a strength of {settings.strength}", remedy="--strength takes 0 to 1")
-    if isinstance(settings.range, tuple) and not settings.range[0] < settings.range[1]:
+    if isinstance(settings.range, tuple):
         low, high = settings.range
-        raise UsageError(f"a range of {low:g}:{high:g}", remedy="--range LO:HI has LO below HI")
+        if not (low < high and math.isfinite(high - low)):
+            raise UsageError(
+                f"a range of {low:g}:{high:g}", remedy="--range takes two numbers, LO below HI"
+            )

@@ -42,7 +42,7 @@ CLEAN_CEILING = 55.0  # dB; above it, doing less harm to clean pictures counts n
 GRID_ROWS = 6
 # The last convolution learns slower: its first steps shift whole pictures, and the quickest way to
 # less loss is then to silence the ReLU in front of it, for good.
-HEAD_RATE = 0.1
+HEAD_RATE = 0.5
 
 
 class Watcher(Protocol):
@@ -92,6 +92,7 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
     config = run.config() if request.resume else request.config
     device = request.choice.torch_device()
     torch.set_num_threads(hardware.physical_cores())
+    _check(config, request.val)
     pictures = load_pictures(request.data, config)
     pyramids = [build_pyramid(picture) for picture in pictures]
     state = _first_state(config, request.init, device)
@@ -107,6 +108,27 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
     if config.tone.steps:
         train_tone(pictures, config.tone, run.best / "tone.safetensors")
     return run.best
+
+
+def _check(config: TrainConfig, val: Path | None) -> None:
+    """Find now what would otherwise end the run when its folder is made and hours are spent.
+
+    Raises:
+        UsageError: a number that no training can have, an unknown degradation, no pictures in `val`.
+        PictureError: a picture of `val` cannot be used.
+    """
+    from deal_cli.model.sampler import sample
+
+    for key in ("steps", "batch", "crop", "validate_every"):
+        if getattr(config, key) < 1:
+            raise UsageError(f"'{key}' is {getattr(config, key)}", remedy="it takes 1 and more")
+    stride = config.network.stride
+    if config.crop % stride:
+        remedy = f"set a multiple of the network's stride, {stride}"
+        raise UsageError(f"'crop' is {config.crop}", remedy=remedy)
+    sample(config.sampler, np.random.default_rng(0))
+    if val is not None:
+        evaluate(lambda frame: frame, [val], ("clean",), VALIDATION_PICTURES, VALIDATION_CROP)
 
 
 def load_pictures(folder: Path, config: TrainConfig) -> list[NDArray[np.float32]]:

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from deal_cli.config import BlockConfig, NetworkConfig
 
+DETAIL_GAIN = 4.0  # brings detail to the size of the level
 DECAY = 0.25  # of a LIF neuron's membrane between time steps
 CEILING = 4.0  # most spikes a neuron sends in one time step
+LEAK = 0.1  # slope below zero in front of the last convolution, likewise
 FIRST_SCALE = 0.1  # of each residual branch under `norm = "scale"`
 
 
@@ -33,8 +35,8 @@ class Enhancer(nn.Module):
         self.config = config
         picture = config.channels * config.stride**2
         self.stem = nn.Sequential(
-            nn.PixelUnshuffle(config.stride),
-            _conv(config, 3, channels=picture),
+            Detail(config) if config.detail_radius else nn.PixelUnshuffle(config.stride),
+            _conv(config, 3, channels=picture + (config.channels if config.detail_radius else 0)),
             nn.ReLU(),
             _conv(config, 3),
             nn.ReLU(),
@@ -44,8 +46,11 @@ class Enhancer(nn.Module):
             for block in config.blocks
         )
         last = _conv(config, 3, out=picture)
+        # Without batch statistics a ReLU here goes silent on every picture without noise, and no
+        # gradient ever reaches what blur and low resolution would teach.
+        active = nn.ReLU() if config.norm == "batch" else nn.LeakyReLU(LEAK)
         self.head = nn.Sequential(
-            _conv(config, 3), nn.ReLU(), last, nn.Tanh(), nn.PixelShuffle(config.stride)
+            _conv(config, 3), active, last, nn.Tanh(), nn.PixelShuffle(config.stride)
         )
         if config.norm == "scale":
             self._initialise(last)
@@ -73,6 +78,30 @@ class Enhancer(nn.Module):
             h, r = block(h, r)
         out: Tensor = self.head(h)
         return out
+
+
+class Detail(nn.Module):
+    """Cells of `stride` pixels less their local mean, and the local mean apart.
+
+    `(B, C, H, W)` -> `(B, C * stride² + C, H / stride, W / stride)`. Detail is a few hundredths of
+    the range and rides on a level of a half. Fed together, the level drowns the gradient of
+    everything quiet (a jitter of the weights moves whole pictures), and in bfloat16 it takes the
+    detail's last bits. The difference is therefore taken in the precision of the input.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.unshuffle = nn.PixelUnshuffle(config.stride)
+        self.stride = config.stride
+        self.radius = config.detail_radius
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = F.avg_pool2d(x, self.stride) if self.stride > 1 else x
+        edge, radius = 2 * self.radius + 1, self.radius
+        low = F.avg_pool2d(low, (edge, 1), 1, (radius, 0), count_include_pad=False)
+        low = F.avg_pool2d(low, (1, edge), 1, (0, radius), count_include_pad=False)
+        detail = self.unshuffle(x) - low.repeat_interleave(self.stride**2, 1)
+        return torch.cat([DETAIL_GAIN * detail, low - 0.5], 1)
 
 
 class ScaleTransform(nn.Module):
@@ -193,11 +222,20 @@ def receptive_radius(config: NetworkConfig) -> int:
     A pixel unshuffle makes one cell of `stride` pixels: a change at one end of a cell reaches the
     far end of the cell that lies the convolutions' radius away.
     """
-    cells = 4 + sum(
+    cells = 4 + config.detail_radius
+    cells += sum(
         2 + block.dilation * (block.kernel_in // 2) + block.kernel_out // 2
         for block in config.blocks
     )
     return config.stride * cells + config.stride - 1
+
+
+def smallest_edge(config: NetworkConfig) -> int:
+    """The least edge of a picture, in pixels: no convolution may mirror more than there is."""
+    padding = [1]  # of the first and last convolutions
+    for block in config.blocks:
+        padding += [block.dilation * (block.kernel_in // 2), block.kernel_out // 2]
+    return config.stride * (max(padding) + 1)
 
 
 def folded(network: Enhancer) -> Enhancer:

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 import deal_cli
 from deal_cli.config import to_mapping
 from deal_cli.errors import WeightsError
-from deal_cli.model.network import Enhancer, folded, receptive_radius
+from deal_cli.model.network import Enhancer, folded, receptive_radius, smallest_edge
 
 FORMAT = "deal-onnx/1"
 OPSET = 18
+SMALLEST = 16  # pixels, of a tile's edge
 FACTS = ("weights_sha256", "config", "precision", "stride", "halo", "smallest")
 
 
@@ -61,7 +62,6 @@ def to_onnx(network: Enhancer, weights_sha256: str) -> bytes:
         )
     assert program is not None
     model = program.model_proto
-    widest = max(block.dilation * (block.kernel_in // 2) for block in config.blocks)
     facts = {
         "format": FORMAT,
         "version": deal_cli.__version__,
@@ -72,7 +72,7 @@ def to_onnx(network: Enhancer, weights_sha256: str) -> bytes:
         "channels": "1",
         "stride": str(config.stride),
         "halo": str(-(-receptive_radius(config) // config.stride) * config.stride),
-        "smallest": str(max(16, config.stride * (widest + 1))),
+        "smallest": str(max(SMALLEST, smallest_edge(config))),
     }
     onnx.helper.set_model_props(model, facts)
     buffer = io.BytesIO()

@@ -60,7 +60,10 @@ def sample(config: SamplerConfig, rng: np.random.Generator) -> Recipe:
         chosen = sorted(chosen, key=list(OPERATIONS).index)
     # In mixtures each degradation is milder, or the strongest would drown the others.
     power = config.severity_power * (1.0 if count < 2 else 1.4)
-    return Recipe(tuple(Step(draw(n, rng), float(rng.random() ** power)) for n in chosen))
+    least = config.least_severity
+    severities = least + (1 - least) * rng.random(count) ** power
+    steps = zip(chosen, severities, strict=True)
+    return Recipe(tuple(Step(draw(str(name), rng), float(s)) for name, s in steps))
 
 
 def replay(x: Tensor, recipe: Recipe) -> Tensor:

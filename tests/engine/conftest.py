@@ -1,0 +1,101 @@
+"""What the tests of the engine share: few threads, a tiny network and a backend in plain numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deal_cli.config import BlockConfig, NetworkConfig
+from deal_cli.engine.backends import Backend, Batch, Facts, OutOfMemoryError
+from deal_cli.model.network import Enhancer, Scale
+
+FACTS = Facts(
+    backend="numpy",
+    device="a test",
+    precision="float32",
+    note="exact",
+    weights="none",
+    sha256="",
+    stride=2,
+    halo=4,
+    smallest=16,
+)
+
+
+class NumpyBackend(Backend):
+    """A function in place of a network, which keeps the shapes it saw.
+
+    Beyond `largest` pixels of an edge it is out of memory.
+    """
+
+    def __init__(self, function: Callable[[Batch], Batch], largest: int, facts: Facts) -> None:
+        super().__init__(facts)
+        self._function = function
+        self._largest = largest
+        self.tried: list[tuple[int, int]] = []
+        self.seen: list[Batch] = []
+
+    def run(self, x: Batch) -> Batch:
+        assert x.dtype == np.float32
+        assert x.ndim == 4
+        assert np.isfinite(x).all()
+        assert x.min() >= 0
+        assert x.max() <= 1
+        self.tried.append((x.shape[2], x.shape[3]))
+        if max(x.shape[2:]) > self._largest:
+            raise OutOfMemoryError
+        self.seen.append(x.copy())
+        return self._function(x)
+
+
+MakeBackend = Callable[..., NumpyBackend]
+
+
+@pytest.fixture
+def numpy_backend() -> MakeBackend:
+    """`(function, largest=…, **facts)` -> a backend that runs the function."""
+
+    def make(
+        function: Callable[[Batch], Batch] = lambda x: x, largest: int = 10_000, **facts: object
+    ) -> NumpyBackend:
+        return NumpyBackend(function, largest, replace(FACTS, **facts))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> Iterator[None]:
+    """The machine may be busy, and the tensors are small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny_network() -> Callable[..., Enhancer]:
+    """`(blocks=…)` -> a network of four channels, about as lively as a trained one.
+
+    Nothing is zero: not the last convolution, not a bias.
+    """
+
+    def make(*blocks: BlockConfig) -> Enhancer:
+        blocks = blocks or (BlockConfig("stm", 3, 3, 1), BlockConfig("ssm", 3, 3, 2))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = Enhancer(NetworkConfig(width=4, blocks=blocks)).eval()
+            for module in network.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                    if module.bias is not None:
+                        nn.init.uniform_(module.bias, 0.0, 0.2)
+                elif isinstance(module, Scale):
+                    nn.init.uniform_(module.weight, 0.1, 0.6)
+        return network
+
+    return make

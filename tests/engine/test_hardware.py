@@ -1,0 +1,38 @@
+"""Facts about the machine, each checked against another source of it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from deal_cli.engine import hardware
+
+
+def test_cores_are_at_least_one_and_no_more_than_the_process_may_use() -> None:
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {*range(10_000)}
+    assert 1 <= hardware.physical_cores() <= len(usable)
+
+
+def test_the_processor_has_a_name() -> None:
+    assert hardware.cpu_name().strip()
+
+
+@pytest.mark.parametrize("flag", ["amx_bf16", "avx512_bf16", "bf16"])
+def test_each_flag_of_bfloat16_is_known(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"avx2", flag}))
+    assert hardware.has_bfloat16()
+
+
+def test_a_processor_without_the_flags_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"avx2", "avx512f"}))
+    assert not hardware.has_bfloat16()
+
+
+def test_flags_are_words_without_blanks() -> None:
+    assert all(flag and flag == flag.strip() for flag in hardware.cpu_flags())
+
+
+@pytest.mark.gpu
+def test_a_machine_with_a_gpu_has_its_driver() -> None:
+    assert hardware.has_nvidia()

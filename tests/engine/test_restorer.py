@@ -1,0 +1,491 @@
+"""From Frame to Frame: the range, the correction, the tiles and the tone around any backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+from torch import nn
+
+from deal_cli.engine import hardware
+from deal_cli.engine.backends import Backend, Choice, Facts, Request, TorchBackend, open_backend
+from deal_cli.engine.restorer import Restorer, Settings, measure_range, open_restorer
+from deal_cli.errors import BackendError, UsageError
+from deal_cli.imaging.frame import Frame, Metadata, Resolution
+from deal_cli.imaging.scenes import draw_scene
+from deal_cli.model.network import Enhancer
+from deal_cli.model.tone import Tone
+
+CPU = torch.device("cpu")
+DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
+KEEP = Settings(tone="keep")
+Make = Callable[..., Enhancer]
+MakeBackend = Callable[..., Any]
+
+
+def frame(values: Any, dtype: str = "float32") -> Frame:
+    return Frame(np.asarray(values, np.float32), np.dtype(dtype))
+
+
+def counts(height: int = 40, width: int = 56, dtype: str = "uint16", seed: int = 0) -> Frame:
+    """Whole numbers over the dtype's range, or degrees."""
+    rng = np.random.default_rng(seed)
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return frame(rng.normal(20, 8, (height, width)), dtype)
+    limits = np.iinfo(kind)
+    return frame(rng.integers(limits.min, limits.max, (height, width), endpoint=True), dtype)
+
+
+def smoothed(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of 3 × 3 pixels, zeros beyond the edge: a filter of radius 1."""
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    height, width = x.shape[2:]
+    parts = [padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return np.asarray(sum(parts) / np.float32(9), np.float32)
+
+
+def smoothed_cells(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As a network of stride 2 sees it: each pixel becomes the mean of its 2 × 2 cell."""
+    cells = x.reshape(*x.shape[:2], x.shape[2] // 2, 2, x.shape[3] // 2, 2).mean((3, 5))
+    return np.asarray(cells.repeat(2, 2).repeat(2, 3), np.float32)
+
+
+class Smoother(Backend):
+    """`smoothed`, with the least halo that its radius and a stride of 2 allow."""
+
+    def __init__(self) -> None:
+        super().__init__(Facts("numpy", "", "float32", "", "", "", stride=2, halo=2, smallest=4))
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return smoothed(x)
+
+
+def lively(network: Enhancer) -> TorchBackend:
+    return TorchBackend(network, CPU, "tiny", "")
+
+
+@pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor without bfloat16."""
+    monkeypatch.setattr(hardware, "has_bfloat16", lambda: False)
+
+
+# --- nothing is lost -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_strength_zero_gives_identical_pixels(dtype: str, numpy_backend: MakeBackend) -> None:
+    source = counts(dtype=dtype)
+    restorer = Restorer(numpy_backend(lambda x: 1 - x), Settings(tone="keep", strength=0))
+    result = restorer.restore(source).frame
+    assert result.dtype == source.dtype
+    assert np.array_equal(result.values, source.values)
+
+
+def test_strength_zero_keeps_nan_infinity_and_what_lies_outside_the_range(
+    numpy_backend: MakeBackend,
+) -> None:
+    values = counts(dtype="float32").values
+    values[3, 4], values[5, 6], values[7, 8], values[9, 10] = np.nan, np.inf, -np.inf, 1e6
+    before = values.copy()
+    settings = Settings(range=(18.0, 22.0), tone="keep", strength=0)
+    result = Restorer(numpy_backend(lambda x: x / 2), settings).restore(frame(values)).frame
+    assert np.array_equal(result.values, before, equal_nan=True)
+    assert np.array_equal(values, before, equal_nan=True)
+
+
+def test_strength_zero_undoes_tone_too(numpy_backend: MakeBackend) -> None:
+    source = counts(dtype="uint8")
+    restorer = Restorer(numpy_backend(), Settings(tone="restore", strength=0), Predictor(True))
+    assert np.array_equal(restorer.restore(source).frame.values, source.values)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_backend_that_changes_nothing_gives_identical_pixels(
+    dtype: str, numpy_backend: MakeBackend
+) -> None:
+    source = counts(dtype=dtype)
+    assert np.array_equal(
+        Restorer(numpy_backend(), KEEP).restore(source).frame.values, source.values
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 100), (17, 33), (16, 16), (31, 2)])
+def test_any_size_comes_back_in_its_size(
+    shape: tuple[int, int], numpy_backend: MakeBackend
+) -> None:
+    source = counts(*shape)
+    backend = numpy_backend()
+    settings = replace(KEEP, range="dtype")
+    result = Restorer(backend, settings).restore(source).frame
+    assert np.array_equal(result.values, source.values)
+    assert all(edge >= 16 and edge % 2 == 0 for seen in backend.tried for edge in seen)
+
+
+def test_beyond_the_edge_the_network_sees_a_mirror(numpy_backend: MakeBackend) -> None:
+    backend = numpy_backend()
+    values = np.arange(255, dtype=np.float32).reshape(15, 17)
+    Restorer(backend, replace(KEEP, range=(0.0, 255.0))).restore(frame(values))
+    (seen,) = backend.seen
+    expected = np.pad(values, ((0, 1), (0, 1)), mode="reflect") / 255
+    np.testing.assert_allclose(seen[0, 0], expected, atol=1e-7)
+
+
+def test_dtype_and_metadata_pass_through(numpy_backend: MakeBackend) -> None:
+    source = replace(
+        counts(), metadata=Metadata(resolution=Resolution(300, 300, "inch"), description="roof")
+    )
+    result = Restorer(numpy_backend(smoothed), KEEP).restore(source).frame
+    assert result.metadata == source.metadata
+    assert result.dtype == np.uint16
+
+
+def test_a_constant_picture_is_left_alone(numpy_backend: MakeBackend) -> None:
+    backend = numpy_backend(lambda x: 1 - x)
+    source = frame(np.full((20, 20), 7000), "uint16")
+    assert np.array_equal(Restorer(backend, KEEP).restore(source).frame.values, source.values)
+    assert backend.tried == []
+
+
+def test_a_picture_without_any_number_is_left_alone(numpy_backend: MakeBackend) -> None:
+    source = frame(np.full((20, 20), np.nan))
+    result = Restorer(numpy_backend(lambda x: 1 - x), KEEP).restore(source).frame
+    assert np.isnan(result.values).all()
+
+
+# --- the correction ------------------------------------------------------------------------------
+
+
+def test_the_correction_is_added_in_the_source_s_own_numbers(numpy_backend: MakeBackend) -> None:
+    # Range 1000 … 3000: .25 becomes .25² = .0625, so 1500 moves by 2000 · (.0625 − .25) = −375.
+    values = np.full((16, 16), 1500.0)
+    values[0, :4] = [1000, 2000, 3000, 2600]
+    settings = Settings(range=(1000.0, 3000.0), tone="keep")
+    out = Restorer(numpy_backend(lambda x: x * x), settings).restore(frame(values)).frame.values
+    assert out[5, 5] == pytest.approx(1125)
+    np.testing.assert_allclose(out[0, :4], [1000, 1500, 3000, 2280], rtol=1e-6)
+
+
+def test_nothing_outside_the_range_is_clipped(numpy_backend: MakeBackend) -> None:
+    # What lies outside is 0 or 1 for the network and moves by its correction: 2000 · .05 = 100.
+    values = np.full((16, 16), 1500.0)
+    values[0, :3] = [-40, 3500, 65000]
+    settings = Settings(range=(1000.0, 3000.0), tone="keep")
+    backend = numpy_backend(lambda x: x + np.float32(0.05))
+    out = Restorer(backend, settings).restore(frame(values)).frame.values
+    np.testing.assert_allclose(out[0, :3], [60, 3600, 65100], rtol=1e-6)
+    assert backend.seen[0][0, 0, 0, :3].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(("strength", "expected"), [(1.0, 1700), (0.5, 1600), (0.25, 1550)])
+def test_strength_is_the_share_of_the_correction(
+    strength: float, expected: float, numpy_backend: MakeBackend
+) -> None:
+    settings = Settings(range=(1000.0, 3000.0), tone="keep", strength=strength)
+    backend = numpy_backend(lambda x: x + np.float32(0.1))
+    out = Restorer(backend, settings).restore(frame(np.full((16, 16), 1500.0)))
+    np.testing.assert_allclose(out.frame.values, expected, rtol=1e-6)
+    assert out.range == (1000, 3000)
+
+
+def test_sixteen_bits_stay_sixteen_bits_under_bfloat16(
+    tiny_network: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "has_bfloat16", lambda: True)
+    network = tiny_network()
+    last = network.head[2]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    backend = lively(network)
+    source = counts(48, 64)
+    assert backend.facts.precision == "bfloat16"
+    assert len(np.unique(source.values)) > 2900
+    assert np.array_equal(Restorer(backend, KEEP).restore(source).frame.values, source.values)
+
+
+# --- pixels without a number ---------------------------------------------------------------------
+
+
+def test_nan_and_infinity_stay_where_they_are_and_do_not_spread(
+    numpy_backend: MakeBackend,
+) -> None:
+    clean = draw_scene(1, 40, 56).values
+    values = clean.copy()
+    gaps = {(3, 4): np.nan, (20, 30): np.inf, (20, 31): -np.inf, (39, 55): np.nan}
+    for place, value in gaps.items():
+        values[place] = value
+    restorer = Restorer(numpy_backend(smoothed), replace(KEEP, range=(0.0, 255.0)))
+    out = restorer.restore(frame(values)).frame.values
+    for place, value in gaps.items():
+        assert np.array_equal(out[place], value, equal_nan=True)
+    assert (~np.isfinite(out)).sum() == len(gaps)
+    # What the filter of radius 1 cannot reach from a gap is as without gaps.
+    expected = restorer.restore(frame(clean)).frame.values
+    far = np.ones(values.shape, np.bool_)
+    for y, x in gaps:
+        far[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] = False
+    np.testing.assert_array_equal(out[far], expected[far])
+
+
+def test_gaps_do_not_move_the_range(numpy_backend: MakeBackend) -> None:
+    values = draw_scene(1, 40, 56).values.copy()
+    low, high = measure_range(frame(values), "image")
+    values[0, :8] = [np.nan, np.inf, -np.inf, np.nan, np.inf, -np.inf, np.nan, np.nan]
+    assert measure_range(frame(values), "image") == (low, high)
+
+
+# --- tiles ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_tiles_equal_the_whole_picture(tiny_network: Make) -> None:
+    backend = lively(tiny_network())
+    source = counts(151, 213, "uint16")
+    whole = Restorer(backend, KEEP).restore(source).frame.values
+    assert np.abs(whole - source.values).mean() > 100
+    tiled = Restorer(backend, replace(KEEP, tile=96)).restore(source)
+    span = tiled.range[1] - tiled.range[0]
+    assert np.abs(tiled.frame.values - whole).max() / span <= 1e-5
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_tiles_equal_the_whole_picture_with_the_bundled_weights() -> None:
+    backend = open_backend(Choice("cpu", 0, ""), Request())
+    scene = draw_scene(5, 121, 307)
+    stripes = np.random.default_rng(0).normal(0, 8, (1, 307))
+    source = frame(np.clip(np.rint(scene.values + stripes), 0, 255), "uint8")
+    whole = Restorer(backend, KEEP).restore(source).frame.values
+    assert np.abs(whole - source.values).mean() > 3
+    tile = 2 * backend.facts.halo + 64
+    assert tile < 307
+    tiled = Restorer(backend, replace(KEEP, tile=tile)).restore(source).frame.values
+    difference = np.abs(tiled - whole) / 255
+    # A spike on the edge of a rounding may fall on its other side, in a few pixels.
+    assert np.percentile(difference, 99) <= 1e-5
+    assert np.sqrt((difference**2).mean()) <= 1e-5
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(12, 40))
+def test_tiles_of_any_size_equal_the_whole_of_any_picture(
+    height: int, width: int, tile: int
+) -> None:
+    source = counts(height, width, "float32")
+    given_range = replace(KEEP, range=(0.0, 40.0))
+    whole = Restorer(Smoother(), given_range).restore(source).frame.values
+    tiled = Restorer(Smoother(), replace(given_range, tile=tile)).restore(source)
+    np.testing.assert_allclose(tiled.frame.values, whole, atol=1e-4)
+
+
+def test_tiles_start_on_the_stride(numpy_backend: MakeBackend) -> None:
+    source = counts(61, 83, "float32")
+    whole = Restorer(numpy_backend(smoothed_cells), KEEP).restore(source).frame.values
+    backend = numpy_backend(smoothed_cells)
+    tiled = Restorer(backend, replace(KEEP, tile=31)).restore(source).frame.values
+    assert set(backend.tried) == {(30, 30)}
+    np.testing.assert_allclose(tiled, whole, atol=1e-4)
+
+
+# --- out of memory -------------------------------------------------------------------------------
+
+
+def test_out_of_memory_halves_the_tile_and_the_result_is_the_same(
+    numpy_backend: MakeBackend,
+) -> None:
+    source = counts(200, 300, "float32")
+    whole = Restorer(numpy_backend(smoothed), KEEP).restore(source).frame.values
+    backend = numpy_backend(smoothed, largest=100)
+    out = Restorer(backend, KEEP).restore(source).frame.values
+    np.testing.assert_allclose(out, whole, atol=1e-4)
+    # 300 at once, then 150, then 75 pixels to an edge: 74 on the stride.
+    assert backend.tried[:2] == [(200, 300), (150, 150)]
+    assert set(backend.tried[2:]) == {(74, 74)}
+
+
+def test_a_tile_found_too_large_is_not_tried_again_on_the_next_picture(
+    numpy_backend: MakeBackend,
+) -> None:
+    backend = numpy_backend(smoothed, largest=100)
+    restorer = Restorer(backend, KEEP)
+    restorer.restore(counts(200, 300, "float32"))
+    backend.tried.clear()
+    restorer.restore(counts(200, 300, "float32", seed=1))
+    assert set(backend.tried) == {(74, 74)}
+
+
+def test_work_goes_on_from_the_tile_that_failed(numpy_backend: MakeBackend) -> None:
+    source = counts(64, 256, "float32")
+    backend = numpy_backend(smoothed)
+    whole = Restorer(backend, KEEP).restore(source).frame.values
+    failing = numpy_backend(smoothed)
+    run = failing.run
+
+    def run_until_full(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        if len(failing.seen) == 2 and x.shape[3] > 50:  # memory ends during the third tile
+            failing._largest = 50
+        return np.asarray(run(x))
+
+    failing.run = run_until_full
+    out = Restorer(failing, replace(KEEP, tile=96)).restore(source).frame.values
+    np.testing.assert_allclose(out, whole, atol=1e-4)
+    # Tiles of 96 with halos of 4 keep 92 and 88 pixels: 180 of 256 columns were done when the
+    # third failed. Tiles of 48 keep 40: of the rows of seven, only those beyond 180 are run.
+    assert failing.tried[:3] == [(64, 96)] * 3
+    beyond = failing.tried[3:]
+    assert set(beyond) == {(48, 48)}
+    assert len(beyond) == 2 * 3
+
+
+def test_a_machine_that_holds_no_tile_is_an_error_with_a_remedy(
+    numpy_backend: MakeBackend,
+) -> None:
+    with pytest.raises(BackendError, match="out of memory with tiles of") as caught:
+        Restorer(numpy_backend(largest=20), KEEP).restore(counts(200, 300))
+    assert caught.value.exit_code == 3
+    assert caught.value.remedy
+
+
+# --- the range -----------------------------------------------------------------------------------
+
+LEVELS = np.arange(2500, dtype=np.float32).reshape(50, 50)  # 0 … 2499, each once
+
+
+@pytest.mark.parametrize(
+    ("source", "policy", "expected"),
+    [
+        (frame([[3, 200]], "uint8"), "auto", (0, 255)),
+        (frame([[3, 200]], "uint8"), "dtype", (0, 255)),
+        (frame([[3, 200]], "uint8"), "image", (3, 200)),
+        (frame([[3, 200]], "uint16"), "dtype", (0, 65535)),
+        (frame([[-3, 200]], "int16"), "dtype", (-32768, 32767)),
+        (frame([[-3, 200]], "int16"), "image", (-3, 200)),
+        (frame([[20.5, 31.25]]), "image", (20.5, 31.25)),
+        (frame([[3, 200]], "uint8"), (10.0, 20.0), (10, 20)),
+        (frame([[20.5, 31.25]]), (-40.0, 120.0), (-40, 120)),
+        # Percentiles .1 and 99.9 of 2500 numbers are the third and the 2498th: 2 and 2497, widened
+        # by 5 % of 2495 = 124.75.
+        (frame(LEVELS, "uint16"), "auto", (-122.75, 2621.75)),
+        (frame(LEVELS), "auto", (-122.75, 2621.75)),
+        (frame(LEVELS - 500, "int16"), "auto", (-622.75, 2121.75)),
+    ],
+)
+def test_the_range_is_what_the_policy_says(
+    source: Frame, policy: Any, expected: tuple[float, float]
+) -> None:
+    assert measure_range(source, policy) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_float_picture_has_no_full_range(dtype: str) -> None:
+    with pytest.raises(UsageError, match="--range image or --range LO:HI"):
+        measure_range(frame([[1, 2]], dtype), "dtype")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays.arrays(
+        np.int32,
+        arrays.array_shapes(min_dims=2, max_dims=2, max_side=60),
+        elements=st.integers(0, 65535),
+    )
+)
+def test_percentiles_of_counts_are_those_of_numpy(values: NDArray[np.int32]) -> None:
+    low, high = np.percentile(values, (0.1, 99.9), method="inverted_cdf")
+    margin = 0.05 * (high - low)
+    measured = measure_range(frame(values, "uint16"), "auto")
+    assert measured == pytest.approx((low - margin, high + margin), abs=1e-6)
+
+
+@pytest.mark.parametrize("top", [65535.4, 65535.99, 65535.996])
+def test_an_enlarged_picture_of_counts_that_overshoots_has_a_range(top: float) -> None:
+    values = np.linspace(-100.3, top, 2000).reshape(40, 50)
+    low, high = measure_range(frame(values, "uint16"), "auto")
+    assert low < -100
+    assert high > 65535
+
+
+# --- the tone ------------------------------------------------------------------------------------
+
+
+class Predictor(nn.Module):
+    """Doubles contrast about a quarter of the range, and keeps what it was asked."""
+
+    def __init__(self, confident: bool) -> None:
+        super().__init__()
+        self.tone = Tone(gain=2.0, offset=0.1, gamma=1.0, pivot=0.25, confident=confident)
+        self.asked: list[tuple[float, float]] = []
+
+    def predict(self, values: NDArray[np.float32], low: float, high: float) -> Tone:
+        self.asked.append((low, high))
+        return self.tone
+
+
+@pytest.mark.parametrize(
+    ("policy", "dtype", "confident", "applied"),
+    [
+        ("keep", "uint8", True, False),
+        ("auto", "uint8", True, True),
+        ("auto", "uint8", False, False),
+        ("auto", "uint16", True, False),
+        ("auto", "float32", True, False),
+        ("restore", "uint8", False, True),
+        ("restore", "uint16", False, True),
+        ("restore", "float32", True, True),
+    ],
+)
+def test_tone_is_applied_where_the_policy_says(
+    policy: Any, dtype: str, confident: bool, applied: bool, numpy_backend: MakeBackend
+) -> None:
+    predictor: Any = Predictor(confident)
+    source = counts(dtype=dtype)
+    result = Restorer(numpy_backend(), Settings(tone=policy), predictor).restore(source)
+    assert (result.tone is predictor.tone) == applied
+    assert (result.tone is None) != applied
+    assert np.array_equal(result.frame.values, source.values) != applied
+
+
+def test_tone_is_one_map_in_units_of_the_range(numpy_backend: MakeBackend) -> None:
+    # (v − .25) · 2 + .25 + .1 on the range 1000 … 3000: 1500 is .25 and becomes .35, so 1700;
+    # 5000 is 2 and becomes 3.85, so 8700: nothing is clipped.
+    values = np.full((16, 16), 1500.0)
+    values[0, :2] = [1000, 5000]
+    predictor: Any = Predictor(True)
+    settings = Settings(range=(1000.0, 3000.0), tone="restore")
+    out = Restorer(numpy_backend(), settings, predictor).restore(frame(values)).frame.values
+    assert out[5, 5] == pytest.approx(1700)
+    np.testing.assert_allclose(out[0, :2], [700, 8700], rtol=1e-6)
+    assert predictor.asked == [(1000, 3000)]
+
+
+def test_tone_leaves_gaps_as_they_are(numpy_backend: MakeBackend) -> None:
+    values = counts(dtype="float32").values
+    values[3, 4], values[5, 6] = np.nan, np.inf
+    predictor: Any = Predictor(True)
+    out = Restorer(numpy_backend(), Settings(tone="restore"), predictor).restore(frame(values))
+    assert np.isnan(out.frame.values[3, 4])
+    assert np.isposinf(out.frame.values[5, 6])
+    assert (~np.isfinite(out.frame.values)).sum() == 2
+
+
+def test_a_kept_tone_needs_no_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
+    from deal_cli.model import weights
+
+    def missing(_: object) -> None:
+        raise AssertionError("the predictor is loaded")
+
+    monkeypatch.setattr(weights, "load_tone", missing)
+    _, choice = open_restorer(Request("cpu"), KEEP)
+    assert choice.kind == "cpu"
+    with pytest.raises(AssertionError, match="is loaded"):
+        open_restorer(Request("cpu"), Settings())

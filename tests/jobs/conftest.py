@@ -1,0 +1,55 @@
+"""What the tests of the jobs share: weights of a tiny network, few threads, and drawn scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from deal_cli.config import BlockConfig, NetworkConfig
+from deal_cli.imaging.files import write_frame
+from deal_cli.imaging.scenes import draw_scene
+from deal_cli.model.network import Enhancer
+from deal_cli.model.weights import save_enhancer
+
+TINY = NetworkConfig(width=4, blocks=(BlockConfig("stm", 3, 3),))
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> Iterator[None]:
+    """The machine may be busy, and the tensors are small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> NetworkConfig:
+    """A network of one block and four channels."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def fresh_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of untrained weights, whose correction is zero: every picture comes back as it was."""
+    path = tmp_path_factory.mktemp("weights") / "fresh.safetensors"
+    torch.manual_seed(0)
+    save_enhancer(path, Enhancer(TINY).state_dict(), TINY, {})
+    return path
+
+
+@pytest.fixture
+def draw_scenes(tmp_path: Path) -> Callable[..., Path]:
+    """`(count, height, width)` -> a folder of clean 8-bit scenes."""
+
+    def make(count: int = 2, height: int = 96, width: int = 128, name: str = "scenes") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for seed in range(count):
+            write_frame(draw_scene(seed, height, width), folder / f"{seed}.png")
+        return folder
+
+    return make

@@ -1,0 +1,102 @@
+"""The losses: against scikit-image, and worked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from deal_cli.model.losses import QUIET, published, relative_l1, ssim
+
+
+def flat(value: float, size: int = 12, batch: int = 1) -> Tensor:
+    return torch.full((batch, 1, size, size), value, dtype=torch.float64)
+
+
+def pair(shape: tuple[int, ...], noise: float = 0.1) -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng(sum(shape))
+    clean = rng.random(shape).cumsum(-1)
+    clean /= clean.max()
+    noisy = np.clip(clean + rng.normal(0, noise, shape), 0, 1)
+    return torch.from_numpy(noisy), torch.from_numpy(clean)
+
+
+@pytest.mark.parametrize("shape", [(11, 11), (40, 33)])
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.3])
+def test_ssim_agrees_with_scikit_image(shape: tuple[int, int], noise: float) -> None:
+    noisy, clean = pair(shape, noise)
+    reference = structural_similarity(
+        noisy.numpy(),
+        clean.numpy(),
+        gaussian_weights=True,
+        sigma=1.5,
+        truncate=3.5,
+        use_sample_covariance=False,
+        data_range=1.0,
+    )
+    assert ssim(noisy[None, None], clean[None, None]).item() == pytest.approx(reference, abs=1e-9)
+
+
+def test_ssim_of_a_batch_is_the_mean_over_pictures_and_channels() -> None:
+    noisy, clean = pair((2, 3, 20, 24))
+    singles = [
+        ssim(noisy[i, j, None, None], clean[i, j, None, None]) for i in (0, 1) for j in range(3)
+    ]
+    torch.testing.assert_close(ssim(noisy, clean), torch.stack(singles).mean())
+
+
+def test_ssim_in_float32_is_one_for_equal_pictures_and_has_finite_gradients() -> None:
+    x = torch.rand(1, 1, 24, 24, requires_grad=True)
+    score = ssim(x, torch.full_like(x, 0.5))
+    (gradient,) = torch.autograd.grad(score, x)
+    assert bool(gradient.isfinite().all())
+    assert ssim(x, x).item() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_relative_l1_worked_by_hand() -> None:
+    # The input is wrong by .098, so sqrt(.098 + .002) = sqrt(.1); the result by .05.
+    loss = relative_l1(flat(0.55), flat(0.5), flat(0.598))
+    assert loss.item() == pytest.approx(0.05 / math.sqrt(0.1))
+
+
+def test_relative_l1_of_a_batch_is_the_mean_over_its_pictures() -> None:
+    restored, clean, degraded = torch.rand(3, 4, 1, 12, 12)
+    singles = [relative_l1(*(t[i, None] for t in (restored, clean, degraded))) for i in range(4)]
+    torch.testing.assert_close(relative_l1(restored, clean, degraded), torch.stack(singles).mean())
+
+
+def test_relative_l1_is_zero_at_the_optimum_also_for_clean_inputs() -> None:
+    x = torch.rand(2, 1, 12, 12)
+    assert relative_l1(x, x, x).item() == 0.0
+
+
+def test_four_times_the_error_in_and_out_weighs_twice_as_much() -> None:
+    # Both halve their input's error; plain L1 would weigh the loud one four times as much.
+    quiet, loud = 0.1 - QUIET, 0.4 - QUIET
+    mild = relative_l1(flat(0.1 / 2), flat(0.0), flat(quiet))
+    strong = relative_l1(flat(0.4 / 2), flat(0.0), flat(loud))
+    assert (strong / mild).item() == pytest.approx(2.0)
+
+
+def test_the_same_error_left_weighs_more_where_the_input_was_better() -> None:
+    # .02 left of .038 and of .158: sqrt(.16 / .04) = 2
+    better = relative_l1(flat(0.02), flat(0.0), flat(0.04 - QUIET))
+    worse = relative_l1(flat(0.02), flat(0.0), flat(0.16 - QUIET))
+    assert (better / worse).item() == pytest.approx(2.0)
+
+
+def test_the_published_loss_is_zero_at_its_optimum_and_above_elsewhere() -> None:
+    x = torch.rand(2, 1, 20, 20, dtype=torch.float64)
+    assert published(x, x).item() == pytest.approx(0.0, abs=1e-12)
+    for other in (x * 0.9, x + 0.05, 1 - x):
+        assert published(other, x) > 0.01
+
+
+def test_the_published_loss_of_two_flat_pictures_worked_by_hand() -> None:
+    # SSIM is the luminance term (2 · .2 · .4 + .0001) / (.04 + .16 + .0001).
+    expected = 0.75 * 0.2 + 1.1 * (1 - 0.1601 / 0.2001)
+    assert published(flat(0.2), flat(0.4)).item() == pytest.approx(expected)
