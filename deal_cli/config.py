@@ -115,7 +115,7 @@ class SamplerConfig:
     Attributes:
         count_odds: odds of 0, 1, 2, … degradations in one recipe.
         camera_order_odds: share of mixtures in the order of a camera; the rest is shuffled.
-        severity_power: severity = least + (1 - least) * u ** power with u uniform in (0, 1); a power
+        severity_power: severity = least + (1 - least) * u ** power, u uniform in (0, 1); a power
             above 1 favours mild ones.
         least_severity: below it a degradation cannot be told from a clean picture, and clean
             pictures have odds of their own.

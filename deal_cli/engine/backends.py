@@ -172,7 +172,7 @@ class TorchBackend(Backend):
     def __init__(self, network: Enhancer, device: torch.device, name: str, sha256: str) -> None:
         import torch
 
-        from deal_cli.model.network import folded, receptive_radius
+        from deal_cli.model.network import folded, receptive_radius, smallest_edge
 
         config = network.config
         if device.type == "cpu":
@@ -190,7 +190,6 @@ class TorchBackend(Backend):
                 note = f"{note}, {agreement:.0f} dB from float32"
             else:
                 note = f"{dtype} is {agreement:.0f} dB from float32, below {PRECISION_FLOOR:.0f}"
-        widest = max(block.dilation * (block.kernel_in // 2) for block in config.blocks)
         super().__init__(
             Facts(
                 backend=device.type,
@@ -203,7 +202,7 @@ class TorchBackend(Backend):
                 sha256=sha256,
                 stride=config.stride,
                 halo=_round_up(receptive_radius(config), config.stride),
-                smallest=max(SMALLEST, config.stride * (widest + 1)),
+                smallest=max(SMALLEST, smallest_edge(config)),
             )
         )
 
@@ -224,8 +223,7 @@ class TorchBackend(Backend):
 
     def _restore(self, network: Enhancer, x: torch.Tensor) -> torch.Tensor:
         """The global skip is added in float32; the correction comes in the network's precision."""
-        dtype = next(network.parameters()).dtype
-        correction = network.correction(x.to(dtype).expand(-1, self._channels, -1, -1))
+        correction = network.correction(x.expand(-1, self._channels, -1, -1))
         return x + correction.float().mean(1, keepdim=True)
 
     def _agreement(self, reference: Enhancer, lower: Enhancer) -> float:

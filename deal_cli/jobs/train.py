@@ -114,7 +114,7 @@ def _check(config: TrainConfig, val: Path | None) -> None:
     """Find now what would otherwise end the run when its folder is made and hours are spent.
 
     Raises:
-        UsageError: a number that no training can have, an unknown degradation, no pictures in `val`.
+        UsageError: a number that no training can have, an unknown degradation, an empty `val`.
         PictureError: a picture of `val` cannot be used.
     """
     from deal_cli.model.sampler import sample

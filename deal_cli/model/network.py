@@ -34,9 +34,10 @@ class Enhancer(nn.Module):
         super().__init__()
         self.config = config
         picture = config.channels * config.stride**2
+        cells = Cells(config)
         self.stem = nn.Sequential(
-            Detail(config) if config.detail_radius else nn.PixelUnshuffle(config.stride),
-            _conv(config, 3, channels=picture + (config.channels if config.detail_radius else 0)),
+            cells,
+            _conv(config, 3, channels=cells.channels),
             nn.ReLU(),
             _conv(config, 3),
             nn.ReLU(),
@@ -80,28 +81,33 @@ class Enhancer(nn.Module):
         return out
 
 
-class Detail(nn.Module):
-    """Cells of `stride` pixels less their local mean, and the local mean apart.
+class Cells(nn.Module):
+    """The picture as cells of `stride` pixels, in the dtype of the network.
 
-    `(B, C, H, W)` -> `(B, C * stride² + C, H / stride, W / stride)`. Detail is a few hundredths of
-    the range and rides on a level of a half. Fed together, the level drowns the gradient of
-    everything quiet (a jitter of the weights moves whole pictures), and in bfloat16 it takes the
-    detail's last bits. The difference is therefore taken in the precision of the input.
+    `(B, C, H, W)` -> `(B, C * stride², H / stride, W / stride)`; with a `detail_radius`, detail and
+    level apart: cells less their local mean, and C more channels that hold this mean. Detail is a
+    few hundredths of the range and rides on a level of a half. Fed together, the level drowns the
+    gradient of everything quiet (a jitter of the weights moves whole pictures), and bfloat16 takes
+    the detail's last bits. The difference is therefore taken in the precision of the input.
     """
+
+    dtype_of: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.unshuffle = nn.PixelUnshuffle(config.stride)
-        self.stride = config.stride
-        self.radius = config.detail_radius
+        self.stride, self.radius = config.stride, config.detail_radius
+        self.channels = config.channels * (self.stride**2 + (self.radius > 0))
+        self.register_buffer("dtype_of", torch.empty(0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        low = F.avg_pool2d(x, self.stride) if self.stride > 1 else x
-        edge, radius = 2 * self.radius + 1, self.radius
-        low = F.avg_pool2d(low, (edge, 1), 1, (radius, 0), count_include_pad=False)
-        low = F.avg_pool2d(low, (1, edge), 1, (0, radius), count_include_pad=False)
-        detail = self.unshuffle(x) - low.repeat_interleave(self.stride**2, 1)
-        return torch.cat([DETAIL_GAIN * detail, low - 0.5], 1)
+        cells = F.pixel_unshuffle(x, self.stride)
+        if self.radius:
+            level, edge, reach = F.avg_pool2d(x, self.stride), 2 * self.radius + 1, self.radius
+            level = F.avg_pool2d(level, (edge, 1), 1, (reach, 0), count_include_pad=False)
+            level = F.avg_pool2d(level, (1, edge), 1, (0, reach), count_include_pad=False)
+            detail = cells - level.repeat_interleave(self.stride**2, 1)
+            cells = torch.cat([DETAIL_GAIN * detail, level - 0.5], 1)
+        return cells.to(self.dtype_of.dtype)
 
 
 class ScaleTransform(nn.Module):

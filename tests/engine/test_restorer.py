@@ -478,13 +478,14 @@ def test_tone_leaves_gaps_as_they_are(numpy_backend: MakeBackend) -> None:
     assert (~np.isfinite(out.frame.values)).sum() == 2
 
 
-def test_a_kept_tone_needs_no_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
-    from deal_cli.model import weights
-
+def test_a_kept_tone_needs_no_predictor(
+    numpy_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(_: object) -> None:
         raise AssertionError("the predictor is loaded")
 
-    monkeypatch.setattr(weights, "load_tone", missing)
+    monkeypatch.setattr("deal_cli.engine.restorer.open_backend", lambda *_: numpy_backend())
+    monkeypatch.setattr("deal_cli.model.weights.load_tone", missing)
     _, choice = open_restorer(Request("cpu"), KEEP)
     assert choice.kind == "cpu"
     with pytest.raises(AssertionError, match="is loaded"):

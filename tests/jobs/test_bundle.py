@@ -18,9 +18,7 @@ from deal_cli.model.weights import find, load_enhancer, load_tone, save_tone
 
 
 @pytest.fixture(scope="module")
-def bundled(
-    fresh_weights: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def bundled(fresh_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of weights, bundled once: the exporter takes its time."""
     run = tmp_path_factory.mktemp("run")
     (run / "best").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -15,15 +16,15 @@ from deal_cli.jobs.doctor import Finding, examine
 from deal_cli.model import weights
 
 
-def by_name() -> dict[str, Finding]:
-    findings = list(examine())
-    assert len({finding.name for finding in findings}) == len(findings)
-    return {finding.name: finding for finding in findings}
+def by_name(findings: Iterable[Finding]) -> dict[str, Finding]:
+    listed = list(findings)
+    assert len({finding.name for finding in listed}) == len(listed)
+    return {finding.name: finding for finding in listed}
 
 
 @pytest.fixture(scope="module")
 def findings() -> dict[str, Finding]:
-    return by_name()
+    return by_name(examine())
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_damaged_weights_are_wrong(name: str, copied_weights: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    finding = by_name()[f"weights {name}"]
+    finding = by_name(doctor._weights())[f"weights {name}"]
     assert finding.state == "wrong"
     assert "does not match its checksum" in finding.detail
     assert finding.remedy
@@ -79,9 +80,8 @@ def test_damaged_weights_are_wrong(name: str, copied_weights: Path) -> None:
 
 def test_missing_weights_are_wrong(copied_weights: Path) -> None:
     (copied_weights / "deal.safetensors").unlink()
-    found = by_name()
-    assert found["weights deal.safetensors"].state == "wrong"
-    assert found["backend cpu"].state == "wrong"
+    assert by_name(doctor._weights())["weights deal.safetensors"].state == "wrong"
+    assert doctor._backend("cpu").state == "wrong"
 
 
 def test_weights_that_are_not_there_at_all_are_wrong(
@@ -89,7 +89,7 @@ def test_weights_that_are_not_there_at_all_are_wrong(
 ) -> None:
     (tmp_path / "deal_cli").mkdir()
     monkeypatch.setattr(deal_cli, "__file__", str(tmp_path / "deal_cli" / "__init__.py"))
-    found = by_name()
+    found = by_name(examine())
     assert found["weights"].state == "wrong"
     assert found["weights"].remedy == "reinstall deal-cli"
 
@@ -104,10 +104,11 @@ def test_a_package_that_is_missing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(doctor.metadata, "version", without)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    found = by_name()
+    found = by_name(doctor._packages())
     assert found["tifffile"].state == found["onnxruntime"].state == "wrong"
-    assert found["backend onnx"].state == "wrong"
-    assert found["backend cpu"].state == "ok"
+    backend = doctor._backend("onnx")
+    assert backend.state == "wrong"
+    assert "onnxruntime" in backend.detail
 
 
 def test_two_packages_of_onnx_runtime_in_one_place_are_wrong(
@@ -119,6 +120,6 @@ def test_two_packages_of_onnx_runtime_in_one_place_are_wrong(
         "version",
         lambda name: "1.0" if name.startswith("onnxruntime") else version(name),
     )
-    finding = by_name()["onnxruntime"]
+    finding = by_name(doctor._packages())["onnxruntime"]
     assert finding.state == "wrong"
     assert "pip uninstall" in finding.remedy

@@ -116,7 +116,7 @@ def test_a_picture_may_replace_itself_when_told_to() -> None:
 def test_settings_that_make_no_sense_are_refused_before_anything_is_loaded(
     settings: Settings,
 ) -> None:
-    with pytest.raises(UsageError, match="--strength|--range"):
+    with pytest.raises(UsageError, match=r"--strength|--range"):
         open_batch(RestoreRequest([Path("a.png")], Path("out"), settings=settings))
 
 

@@ -298,9 +298,7 @@ def test_weights_of_another_architecture_are_refused(
     tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig, fresh_weights: Path
 ) -> None:
     other = replace(config, network=NetworkConfig(width=4, blocks=(BlockConfig("ssm", 3, 3),)))
-    request = TrainRequest(
-        draw_scenes(), tmp_path / "run", init=str(fresh_weights), config=other
-    )
+    request = TrainRequest(draw_scenes(), tmp_path / "run", init=str(fresh_weights), config=other)
     refused(request, WeightsError, "fresh.safetensors: is of another architecture")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from deal_cli.config import NETWORKS, BlockConfig, NetworkConfig
 from deal_cli.model.network import (
     DETAIL_GAIN,
-    Detail,
+    Cells,
     Enhancer,
     Scale,
     SpikingSeparation,
@@ -140,14 +140,14 @@ def test_no_change_beyond_the_receptive_radius_alters_an_output(
         assert radius // 3 < distance.abs().max() <= radius
 
 
-# Detail -----------------------------------------------------------------------------------------
+# Cells ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_local_mean_agrees_with_scipy_away_from_the_border(stride: int) -> None:
     config = replace(SMALL, channels=1, stride=stride, detail_radius=2)
     x = torch.rand(1, 1, 12 * stride, 14 * stride, dtype=torch.float64)
-    low = Detail(config)(x)[0, -1].numpy() + 0.5
+    low = Cells(config)(x)[0, -1].numpy() + 0.5
     # The mean over five cells is one of 5 · stride pixels, taken at the middle of each cell.
     means = uniform_filter(x[0, 0].numpy(), 5 * stride, origin=-((stride + 1) % 2))
     reference = means[(stride - 1) // 2 :: stride, (stride - 1) // 2 :: stride]
@@ -155,7 +155,7 @@ def test_local_mean_agrees_with_scipy_away_from_the_border(stride: int) -> None:
 
 
 def test_an_even_picture_has_no_detail_up_to_its_border() -> None:
-    out = Detail(replace(SMALL, channels=3))(torch.full((1, 3, 12, 16), 0.7))
+    out = Cells(replace(SMALL, channels=3))(torch.full((1, 3, 12, 16), 0.7))
     assert out.shape == (1, 3 * 4 + 3, 6, 8)
     torch.testing.assert_close(out[:, :-3], torch.zeros(1, 12, 6, 8))
     torch.testing.assert_close(out[:, -3:], torch.full((1, 3, 6, 8), 0.2))
@@ -163,7 +163,7 @@ def test_an_even_picture_has_no_detail_up_to_its_border() -> None:
 
 def test_detail_and_local_mean_make_the_picture_again() -> None:
     x = torch.rand(2, 3, 12, 16)
-    out = Detail(replace(SMALL, channels=3))(x)
+    out = Cells(replace(SMALL, channels=3))(x)
     low = torch.nn.functional.interpolate(out[:, -3:] + 0.5, scale_factor=2.0)
     again = torch.nn.functional.pixel_shuffle(out[:, :-3], 2) / DETAIL_GAIN + low
     torch.testing.assert_close(again, x)
