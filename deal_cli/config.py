@@ -122,20 +122,20 @@ class SamplerConfig:
         odds: relative odds of each operation.
     """
 
-    count_odds: tuple[float, ...] = (0.05, 0.6, 0.2, 0.1, 0.05)
+    count_odds: tuple[float, ...] = (0.05, 0.65, 0.16, 0.09, 0.05)
     camera_order_odds: float = 0.8
     severity_power: float = 1.5
     least_severity: float = 0.06
     odds: Mapping[str, float] = field(
         default_factory=lambda: {
-            "blur": 2.0,
+            "blur": 3.5,
             "motion": 0.7,
-            "downsample": 3.5,
-            "shading": 0.4,
+            "downsample": 4.5,
+            "shading": 0.2,
             "stripe": 3.0,
             "row": 0.6,
             "dead": 0.6,
-            "gaussian": 1.8,
+            "gaussian": 1.6,
             "shot": 0.4,
             "quantise": 0.2,
             "jpeg": 0.4,
@@ -172,7 +172,7 @@ class TrainConfig:
         weight_decay: of AdamW.
         clip: largest norm of the gradient.
         ema: decay of the averaged weights, which are the ones kept.
-        ssim_weight: share of 1 − SSIM beside the relative L1 loss.
+        objective: "log_mse", each picture's log squared error, or "published", L1 and SSIM.
         validate_every: steps between validations.
         seed: of initial weights and of everything drawn.
         precision: "auto" is bfloat16 autocast where the processor has it.
@@ -191,7 +191,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.999
-    ssim_weight: float = 0.0
+    objective: Literal["log_mse", "published"] = "log_mse"
     validate_every: int = 1000
     seed: int = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"

@@ -52,8 +52,8 @@ class Settings:
         range: which source values become 0 and 1 for the network: "auto" (the type's range for
             8 bits, percentiles .1 and 99.9 widened by 5 % otherwise), "image" (least to most),
             "dtype" (the type's full range), or the two values.
-        tone: "keep" leaves gain and offset alone, "restore" applies the predicted tone, "auto"
-            applies it to 8-bit pictures where the predictor is sure that contrast was lost.
+        tone: "keep" leaves gain and offset alone; "restore" applies the predicted tone; "auto"
+            applies its gain to 8-bit pictures where the predictor is sure that contrast was lost.
         strength: share of the correction that is applied, 0 to 1.
         tile: edge of a tile in pixels, halos included.
     """
@@ -184,7 +184,9 @@ class Restorer:
         if not wanted or self._tone_predictor is None or not high > low:
             return None
         tone = self._tone_predictor.predict(structure, low, high)
-        return tone if policy == "restore" or tone.confident else None
+        if policy == "restore":
+            return tone
+        return tone.contrast_only() if tone.confident else None
 
 
 def measure_range(frame: Frame, policy: RangePolicy) -> tuple[float, float]:

@@ -263,9 +263,8 @@ def _step(
     with autocast():
         correction = state.network.correction(degraded)
     restored = degraded + correction.float()
-    loss = losses.relative_l1(restored, clean, degraded)
-    if config.ssim_weight:
-        loss = loss + config.ssim_weight * (1 - losses.ssim(restored, clean))
+    objective = {"log_mse": losses.log_mse, "published": losses.published}[config.objective]
+    loss = objective(restored, clean)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)

@@ -6,7 +6,7 @@ predictor looks at a thumbnail and its quantiles, proposes one global map, and s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -37,6 +37,10 @@ class Tone:
     gamma: float
     pivot: float
     confident: bool
+
+    def contrast_only(self) -> Tone:
+        """The gain alone, which keeps the picture's mean: what is least of a guess."""
+        return replace(self, offset=0.0, gamma=1.0)
 
     def apply(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
         """The map on values in units of the range; monotonic, also outside [0, 1]."""

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: few threads, a tiny network and a backend in plain numpy."""
+"""What the tests of the engine share: one thread, a tiny network and a backend in plain numpy."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from deal_cli.config import BlockConfig, NetworkConfig
+from deal_cli.engine import hardware
 from deal_cli.engine.backends import Backend, Batch, Facts, OutOfMemoryError
 from deal_cli.model.network import Enhancer, Scale
 
@@ -69,10 +70,11 @@ def numpy_backend() -> MakeBackend:
 
 
 @pytest.fixture(autouse=True)
-def _two_threads() -> Iterator[None]:
-    """The machine may be busy, and the tensors are small."""
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The tensors are small, and on a busy machine threads wait for each other."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
+    monkeypatch.setattr(hardware, "physical_cores", lambda: 1)
     yield
     torch.set_num_threads(before)
 

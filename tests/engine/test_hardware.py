@@ -7,11 +7,12 @@ import os
 import pytest
 
 from deal_cli.engine import hardware
+from deal_cli.engine.hardware import physical_cores
 
 
 def test_cores_are_at_least_one_and_no_more_than_the_process_may_use() -> None:
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {*range(10_000)}
-    assert 1 <= hardware.physical_cores() <= len(usable)
+    assert 1 <= physical_cores() <= len(usable)
 
 
 def test_the_processor_has_a_name() -> None:

@@ -450,9 +450,20 @@ def test_tone_is_applied_where_the_policy_says(
     predictor: Any = Predictor(confident)
     source = counts(dtype=dtype)
     result = Restorer(numpy_backend(), Settings(tone=policy), predictor).restore(source)
-    assert (result.tone is predictor.tone) == applied
     assert (result.tone is None) != applied
     assert np.array_equal(result.frame.values, source.values) != applied
+
+
+def test_auto_restores_the_contrast_and_leaves_the_mean(numpy_backend: MakeBackend) -> None:
+    # About .25 of 0 … 255, which is 63.75: 73.75 becomes 83.75; an offset and gamma are guesses.
+    predictor: Any = Predictor(True)
+    predictor.tone = replace(predictor.tone, gamma=0.8)
+    source = frame(np.full((16, 16), 73.75), "uint8")
+    result = Restorer(numpy_backend(), Settings(tone="auto"), predictor).restore(source)
+    np.testing.assert_allclose(result.frame.values, 83.75, rtol=1e-6)
+    assert result.tone == replace(predictor.tone, offset=0.0, gamma=1.0)
+    asked = Restorer(numpy_backend(), Settings(tone="restore"), predictor).restore(source)
+    assert asked.tone is predictor.tone
 
 
 def test_tone_is_one_map_in_units_of_the_range(numpy_backend: MakeBackend) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the jobs share: weights of a tiny network, few threads, and drawn scenes."""
+"""What the tests of the jobs share: weights of a tiny network, one thread, and drawn scenes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from deal_cli.config import BlockConfig, NetworkConfig
+from deal_cli.engine import hardware
 from deal_cli.imaging.files import write_frame
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.network import Enhancer
@@ -18,10 +19,11 @@ TINY = NetworkConfig(width=4, blocks=(BlockConfig("stm", 3, 3),))
 
 
 @pytest.fixture(autouse=True)
-def _two_threads() -> Iterator[None]:
-    """The machine may be busy, and the tensors are small."""
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The tensors are small, and on a busy machine threads wait for each other."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
+    monkeypatch.setattr(hardware, "physical_cores", lambda: 1)
     yield
     torch.set_num_threads(before)
 
