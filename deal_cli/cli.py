@@ -145,6 +145,12 @@ def train(
     from deal_cli.jobs.train import TrainRequest
     from deal_cli.jobs.train import train as run
 
+    if resume and (config, steps, seed, init) != (None, None, None, "none"):
+        raise UsageError(
+            "a resumed run keeps its own settings",
+            file=out,
+            remedy="leave out --config, --steps, --seed and --init, or --resume",
+        )
     settings = load_toml(TrainConfig, config) if config else TrainConfig()
     settings = dataclasses.replace(
         settings,

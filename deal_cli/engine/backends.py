@@ -275,7 +275,7 @@ def _open_onnx(name_or_file: str) -> OnnxBackend:
         weights = load_enhancer(name_or_file)
         name, sha256 = weights.file.name, weights.file.sha256
         beside = weights.file.path.with_suffix(".onnx")
-        data = beside.read_bytes() if beside.is_file() else b""
+        data = find(str(beside), ".onnx").path.read_bytes() if beside.is_file() else b""
         if not data or onnx_graph.facts_of(data, beside)["weights_sha256"] != sha256:
             data = onnx_graph.to_onnx(weights.network(), sha256)
     facts = onnx_graph.facts_of(data, name_or_file)

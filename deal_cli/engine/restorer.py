@@ -170,8 +170,10 @@ class Restorer:
         """Go on with tiles of half the edge, or give up when halos would leave no core."""
         smaller = min(self._tile, longest) // 2
         if smaller < 2 * self.backend.facts.halo + SMALLEST_CORE:
+            here = self.backend.facts.backend
             raise BackendError(
-                f"out of memory with tiles of {2 * smaller} pixels", remedy="use --backend cpu"
+                f"the {here} backend is out of memory with tiles of {2 * smaller} pixels",
+                remedy="free some memory" if here == "cpu" else "use --backend cpu",
             ) from error
         self._tile = smaller
 

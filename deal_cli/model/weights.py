@@ -90,23 +90,25 @@ def find(name_or_file: str, suffix: str = ".safetensors") -> WeightFile:
         WeightsError: no such name or file, or a bundled file that is damaged.
     """
     path = Path(name_or_file)
-    if path.suffix in SUFFIXES and not path.is_file():
-        raise WeightsError("no such file", file=path, remedy="give --weights an existing file")
-    if path.suffix in SUFFIXES:
+    try:
+        folder, checksums = weights_folder(), bundled_checksums()
+    except WeightsError:
+        if not path.is_file():
+            raise
         return WeightFile(path.stem, path, _sha256(path))
-    # A name comes before a file or folder that happens to be called so.
-    checksums = bundled_checksums()
     names = [Path(n).stem for n in checksums if n.endswith(suffix)]
-    if name_or_file not in names and path.is_file():
-        return WeightFile(path.stem, path, _sha256(path))
-    if name_or_file not in names:
+    if name_or_file in names:  # a name comes before a file that happens to be called so
+        path = folder / (name_or_file + suffix)
+    elif path.suffix in SUFFIXES and not path.is_file():
+        raise WeightsError("no such file", file=path, remedy="give --weights an existing file")
+    elif not path.is_file():
         raise WeightsError(
             f"no bundled weights are called '{name_or_file}'",
             remedy=f"--weights takes a file or one of: {', '.join(sorted(names))}",
         )
-    path = weights_folder() / (name_or_file + suffix)
-    file = WeightFile(name_or_file, path, _sha256(path))
-    if file.sha256 != checksums[path.name]:
+    file = WeightFile(path.stem, path, _sha256(path))
+    bundled = path.resolve().parent == folder.resolve()
+    if bundled and checksums.get(path.name, file.sha256) != file.sha256:
         raise WeightsError("does not match its checksum", file=path, remedy="reinstall deal-cli")
     return file
 

@@ -10,7 +10,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from deal_cli.model.losses import QUIET, published, relative_l1, ssim
+from deal_cli.model.losses import FLOOR, log_mse, published, ssim
 
 
 def flat(value: float, size: int = 12, batch: int = 1) -> Tensor:
@@ -57,36 +57,27 @@ def test_ssim_in_float32_is_one_for_equal_pictures_and_has_finite_gradients() ->
     assert ssim(x, x).item() == pytest.approx(1.0, abs=1e-6)
 
 
-def test_relative_l1_worked_by_hand() -> None:
-    # The input is wrong by .098, so sqrt(.098 + .002) = sqrt(.1); the result by .05.
-    loss = relative_l1(flat(0.55), flat(0.5), flat(0.598))
-    assert loss.item() == pytest.approx(0.05 / math.sqrt(0.1))
+def test_log_mse_worked_by_hand() -> None:
+    # A difference of .1 everywhere: a squared error of .01, 20 dB.
+    assert log_mse(flat(0.6), flat(0.5)).item() == pytest.approx(math.log(0.01 + FLOOR))
 
 
-def test_relative_l1_of_a_batch_is_the_mean_over_its_pictures() -> None:
-    restored, clean, degraded = torch.rand(3, 4, 1, 12, 12)
-    singles = [relative_l1(*(t[i, None] for t in (restored, clean, degraded))) for i in range(4)]
-    torch.testing.assert_close(relative_l1(restored, clean, degraded), torch.stack(singles).mean())
+def test_log_mse_of_a_batch_is_the_mean_over_its_pictures() -> None:
+    restored, clean = pair((4, 1, 16, 16))
+    singles = [log_mse(restored[i, None], clean[i, None]) for i in range(4)]
+    torch.testing.assert_close(log_mse(restored, clean), torch.stack(singles).mean())
 
 
-def test_relative_l1_is_zero_at_the_optimum_also_for_clean_inputs() -> None:
-    x = torch.rand(2, 1, 12, 12)
-    assert relative_l1(x, x, x).item() == 0.0
+def test_log_mse_counts_a_decibel_alike_in_quiet_and_loud_pictures() -> None:
+    quiet = log_mse(flat(0.02), flat(0.0)) - log_mse(flat(0.01), flat(0.0))
+    loud = log_mse(flat(0.4), flat(0.0)) - log_mse(flat(0.2), flat(0.0))
+    assert quiet.item() == pytest.approx(loud.item(), rel=0.02)
 
 
-def test_four_times_the_error_in_and_out_weighs_twice_as_much() -> None:
-    # Both halve their input's error; plain L1 would weigh the loud one four times as much.
-    quiet, loud = 0.1 - QUIET, 0.4 - QUIET
-    mild = relative_l1(flat(0.1 / 2), flat(0.0), flat(quiet))
-    strong = relative_l1(flat(0.4 / 2), flat(0.0), flat(loud))
-    assert (strong / mild).item() == pytest.approx(2.0)
-
-
-def test_the_same_error_left_weighs_more_where_the_input_was_better() -> None:
-    # .02 left of .038 and of .158: sqrt(.16 / .04) = 2
-    better = relative_l1(flat(0.02), flat(0.0), flat(0.04 - QUIET))
-    worse = relative_l1(flat(0.02), flat(0.0), flat(0.16 - QUIET))
-    assert (better / worse).item() == pytest.approx(2.0)
+def test_log_mse_has_a_finite_gradient_at_its_optimum() -> None:
+    x = flat(0.5).requires_grad_()
+    (gradient,) = torch.autograd.grad(log_mse(x, flat(0.5)), x)
+    assert bool((gradient == 0).all())
 
 
 def test_the_published_loss_is_zero_at_its_optimum_and_above_elsewhere() -> None:
