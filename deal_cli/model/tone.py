@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 THUMBNAIL = 64  # pixels, square whatever the picture's shape
 QUANTILES = 33
-LEAST_GAIN = 1.25  # dead zone: a smaller gain is not worth touching a picture for
-CERTAINTY = 2.0  # expected errors of log gain by which a gain must exceed the dead zone
+LEAST_GAIN = 1.3  # dead zone: a smaller gain is not worth touching a picture for
+CERTAINTY = 1.5  # expected errors of log gain by which a gain must exceed the dead zone
 
 
 @dataclass(frozen=True)
