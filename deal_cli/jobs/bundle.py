@@ -20,13 +20,13 @@ def bundle(run: Path, folder: Path, name: str = "deal") -> None:
     from deal_cli.model.onnx_graph import to_onnx
     from deal_cli.model.weights import CHECKSUMS, load_enhancer
 
-    enhancer = folder / f"{name}.safetensors"
-    shutil.copyfile(run / "best" / "enhancer.safetensors", enhancer)
-    tone = run / "best" / "tone.safetensors"
-    if tone.is_file():
-        shutil.copyfile(tone, folder / "tone.safetensors")
-    weights = load_enhancer(str(enhancer))
-    enhancer.with_suffix(".onnx").write_bytes(to_onnx(weights.network(), weights.file.sha256))
+    best = run / "best"
+    weights = load_enhancer(str(best / "enhancer.safetensors"))
+    graph = to_onnx(weights.network(), weights.file.sha256)
+    shutil.copyfile(weights.file.path, folder / f"{name}.safetensors")
+    (folder / f"{name}.onnx").write_bytes(graph)
+    if (best / "tone.safetensors").is_file():
+        shutil.copyfile(best / "tone.safetensors", folder / "tone.safetensors")
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.onnx")])
     lines = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in files)
     (folder / CHECKSUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
