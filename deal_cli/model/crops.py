@@ -18,6 +18,7 @@ from deal_cli.model.sampler import replay, sample
 
 CONTRAST = (0.4, 1.8)  # of the free tone augmentation, log-uniform
 MEAN = (0.2, 0.8)
+GRAIN_ODDS, GRAIN_SIGMA = 0.35, 0.01  # noise of the camera's own that both pictures keep
 EIGHT_BIT_ODDS = 0.7  # share of the inputs that are rounded to 8 bits, as most files are
 
 Pyramid = tuple[NDArray[np.float32], ...]  # one picture at each of the training scales
@@ -58,7 +59,7 @@ def _detailed_crop(
 
 
 def _augment(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Flips, transposition, inversion and tone, all of which keep a thermal picture plausible."""
+    """Flips, transposition, inversion, tone and grain, all of which a clean picture may have."""
     if rng.random() < 0.5:
         crop = crop[::-1]
     if rng.random() < 0.5:
@@ -71,4 +72,8 @@ def _augment(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
         gain = float(np.exp(rng.uniform(*np.log(CONTRAST))))
         mean = float(rng.uniform(*MEAN))
         crop = np.clip((crop - crop.mean()) * gain + mean, 0.0, 1.0)
+    if rng.random() < GRAIN_ODDS:
+        # Below this a camera's noise is part of its pictures, and removing it is not asked for.
+        sigma = GRAIN_SIGMA * rng.random()
+        crop = np.clip(crop + sigma * rng.standard_normal(crop.shape), 0.0, 1.0)
     return np.ascontiguousarray(crop, np.float32)
