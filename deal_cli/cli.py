@@ -79,7 +79,9 @@ def restore(
         ),
     ] = "auto",
     scale: Annotated[int, typer.Option(help="Enlarge by 1, 2 or 4 before restoring.")] = 1,
-    strength: Annotated[float, typer.Option(help="Share of the correction, 0 to 1.")] = 1.0,
+    strength: Annotated[
+        float, typer.Option(help="Share of the way to the restored picture, 0 to 1.")
+    ] = 1.0,
     luminance: Annotated[bool, typer.Option(help="Turn false colour into its luminance.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
@@ -189,7 +191,8 @@ def evaluate(
     _one_of("--tone", tone, ("auto", "keep", "restore"))
     settings = Settings(tone=tone)  # type: ignore[arg-type]
     restorer, choice = open_restorer(Request(backend, weights), settings)
-    folders, chosen = [*clean, *(more or [])], tuple(tasks.split(",")) if tasks else TASKS
+    folders = [*clean, *(more or [])]
+    chosen = tuple(task.strip() for task in tasks.split(",")) if tasks else TASKS
     with Display(quiet=as_json) as display:
         display.say(_chosen(choice, restorer.backend.facts))
         evaluation = run(

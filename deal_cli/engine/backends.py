@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 Batch = NDArray[np.float32]  # (B, 1, H, W) in [0, 1]
 
 PRECISION_FLOOR = 50.0  # dB against float32, below which lower precision is not used
-SMALLEST = 16  # pixels an edge is extended to before the network sees it
 
 
 class Purpose(enum.Enum):
@@ -162,7 +161,13 @@ def open_backend(choice: Choice, request: Request) -> Backend:
 
     weights = load_enhancer(request.weights)
     network, file = weights.network(), weights.file
-    return TorchBackend(network, choice.torch_device(), file.name, file.sha256)
+    try:
+        return TorchBackend(network, choice.torch_device(), file.name, file.sha256)
+    except RuntimeError as error:  # torch's out of memory and missing kernels among them
+        raise BackendError(
+            f"the {choice.kind} backend cannot start ({str(error).splitlines()[0]})",
+            remedy="use --backend cpu" if choice.kind == "cuda" else "use --backend onnx",
+        ) from error
 
 
 @final
@@ -172,11 +177,11 @@ class TorchBackend(Backend):
     def __init__(self, network: Enhancer, device: torch.device, name: str, sha256: str) -> None:
         import torch
 
-        from deal_cli.model.network import folded, receptive_radius, smallest_edge
+        from deal_cli.model.network import folded, halo, input_edge
 
         config = network.config
         if device.type == "cpu":
-            torch.set_num_threads(hardware.physical_cores())
+            torch.set_num_threads(hardware.threads())
         self._channels = config.channels
         self._device = device
         reference = placed(folded(network), device, torch.float32)
@@ -201,8 +206,8 @@ class TorchBackend(Backend):
                 weights=name,
                 sha256=sha256,
                 stride=config.stride,
-                halo=_round_up(receptive_radius(config), config.stride),
-                smallest=max(SMALLEST, smallest_edge(config)),
+                halo=halo(config),
+                smallest=input_edge(config),
             )
         )
 
@@ -281,7 +286,7 @@ def _open_onnx(name_or_file: str) -> OnnxBackend:
     facts = onnx_graph.facts_of(data, name_or_file)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = hardware.physical_cores()
+    options.intra_op_num_threads = hardware.threads()
     wanted = ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and hardware.has_nvidia():
         wanted.insert(0, "CUDAExecutionProvider")
@@ -352,7 +357,3 @@ def _check_pictures() -> Batch:
     rng = np.random.default_rng(0)
     noisy = clean + rng.normal(0, 0.05, (1, 256)) + rng.normal(0, 0.02, clean.shape)
     return np.stack([clean, np.clip(noisy, 0, 1).astype(np.float32)])[:, None]
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

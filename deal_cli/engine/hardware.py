@@ -25,6 +25,13 @@ def has_bfloat16() -> bool:
     return bool(cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"})
 
 
+def threads() -> int:
+    """Threads to compute with: as many as physical cores, fewer where `OMP_NUM_THREADS` says so."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    cores = physical_cores()
+    return min(cores, int(asked)) if asked.isdecimal() and int(asked) else cores
+
+
 @functools.cache
 def physical_cores() -> int:
     """Cores this process may use, hyper-threads of one core counted once."""

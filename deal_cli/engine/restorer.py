@@ -134,9 +134,9 @@ class Restorer:
 
     def _add_correction(self, source: Values, low: float, high: float) -> Values:
         """`source (H, W)` plus the network's correction, tile by tile, in source numbers."""
-        out = source.copy()
         if not high > low:
-            return out  # one value only: there is nothing to restore
+            return source.copy()  # one value only: there is nothing to restore
+        out = np.empty_like(source)
         facts = self.backend.facts
         height, width = (_padded(edge, facts.smallest, facts.stride) for edge in source.shape)
         pending = np.ones(source.shape, np.bool_)

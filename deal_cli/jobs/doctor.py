@@ -101,7 +101,8 @@ def _backend(name: str) -> Finding:
         edge = backend.facts.smallest
         backend.run(np.full((1, 1, edge, edge), 0.5, np.float32))
     except DealError as error:
-        state: Literal["absent", "wrong"] = "absent" if name == "cuda" else "wrong"
+        expected = name == "cuda" and not hardware.has_nvidia()
+        state: Literal["absent", "wrong"] = "absent" if expected else "wrong"
         return Finding(f"backend {name}", state, error.cause, error.remedy or "")
     facts = backend.facts
     return Finding(f"backend {name}", "ok", f"{facts.device}, {facts.precision} ({facts.note})")

@@ -369,10 +369,10 @@ def _read_clean(path: Path, crop: int) -> Unit:
 
 def _score(restore: Restore, clean: Unit, task: str, path: Path) -> Row:
     """Degrade, restore and score one picture."""
-    degraded = degrade_for_task(clean, task, path.parent.resolve().name, path.stem)
+    degraded = degrade_for_task(clean, task, path.parent.absolute().name, path.stem)
     restored = restore(Frame(degraded.astype(np.float32), np.dtype(np.uint8)))
     return Row(
-        path.parent.resolve().name,
+        path.parent.absolute().name,
         path.stem,
         task,
         _scores(degraded, clean),

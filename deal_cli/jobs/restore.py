@@ -6,6 +6,7 @@ One bad file never stops the others: what failed is reported with its cause, the
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -150,14 +151,14 @@ def plan_outputs(
     pairs = tuple((path, out if to_file else out / path.name) for path in inputs)
     sources: dict[Path, Path] = {}
     for source, target in pairs:
-        key = target.resolve()
+        key = Path(os.path.normcase(target.resolve()))
         if key in sources:
             raise UsageError(
                 f"and {sources[key]} would both be written to {target}",
                 file=source,
                 remedy="restore them into different folders",
             )
-        if key == source.resolve() and not overwrite:
+        if target.resolve() == source.resolve() and not overwrite:
             raise UsageError(
                 "would be overwritten by its own result",
                 file=source,

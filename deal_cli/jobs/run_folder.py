@@ -105,11 +105,14 @@ class RunFolder:
         """Put the saved state in place of a fresh one.
 
         Raises:
+            UsageError: there is none.
             WeightsError: it is damaged or of another kind.
         """
         from deal_cli.model.weights import read_safetensors
 
         path = self.path / "last" / "state.safetensors"
+        if not path.is_file():
+            raise UsageError("holds no state yet", file=self.path, remedy="remove it, start anew")
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != STATE_FORMAT:
             raise WeightsError("is not the state of a training", file=path, remedy="start anew")

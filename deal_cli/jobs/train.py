@@ -91,13 +91,17 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
     run = RunFolder(request.out)
     config = run.config() if request.resume else request.config
     device = request.choice.torch_device()
-    torch.set_num_threads(hardware.physical_cores())
+    torch.set_num_threads(hardware.threads())
     _check(config, request.val)
     pictures = load_pictures(request.data, config)
     pyramids = [build_pyramid(picture) for picture in pictures]
     state = _first_state(config, request.init, device)
     if request.resume:
         run.load(state)
+        if request.val is None and math.isfinite(state.best):
+            raise UsageError(
+                "was validated so far", file=request.out, remedy="give --val again to resume it"
+            )
     else:
         run.begin(config)
     try:
@@ -119,9 +123,20 @@ def _check(config: TrainConfig, val: Path | None) -> None:
     """
     from deal_cli.model.sampler import sample
 
-    for key in ("steps", "batch", "crop", "validate_every"):
-        if getattr(config, key) < 1:
-            raise UsageError(f"'{key}' is {getattr(config, key)}", remedy="it takes 1 and more")
+    for part, keys in (
+        (config, ("steps", "batch", "crop", "validate_every")),
+        (config.tone, ("batch", "width")),
+    ):
+        for key in keys:
+            if getattr(part, key) < 1:
+                raise UsageError(f"'{key}' is {getattr(part, key)}", remedy="it takes 1 and more")
+    for key, odds in (
+        ("scale_odds", config.scale_odds),
+        ("count_odds", config.sampler.count_odds),
+        ("odds", tuple(config.sampler.odds.values())),
+    ):
+        if not sum(odds) > 0 or min(odds) < 0:
+            raise UsageError(f"'{key}' is {list(odds)}", remedy="give odds of 0 and more")
     stride = config.network.stride
     if config.crop % stride:
         remedy = f"set a multiple of the network's stride, {stride}"

@@ -23,7 +23,8 @@ from deal_cli.config import BlockConfig, NetworkConfig
 DETAIL_GAIN = 4.0  # brings detail to the size of the level
 DECAY = 0.25  # of a LIF neuron's membrane between time steps
 CEILING = 4.0  # most spikes a neuron sends in one time step
-LEAK = 0.1  # slope below zero in front of the last convolution, likewise
+LEAST_EDGE = 16  # pixels
+LEAK = 0.1  # slope below zero in front of the last convolution under `norm = "scale"`
 FIRST_SCALE = 0.1  # of each residual branch under `norm = "scale"`
 
 
@@ -234,6 +235,16 @@ def receptive_radius(config: NetworkConfig) -> int:
         for block in config.blocks
     )
     return config.stride * cells + config.stride - 1
+
+
+def halo(config: NetworkConfig) -> int:
+    """Pixels that a tile reads around its core: the receptive radius in whole cells."""
+    return -(-receptive_radius(config) // config.stride) * config.stride
+
+
+def input_edge(config: NetworkConfig) -> int:
+    """The least edge, in pixels, that a picture is extended to before the network sees it."""
+    return max(LEAST_EDGE, smallest_edge(config))
 
 
 def smallest_edge(config: NetworkConfig) -> int:

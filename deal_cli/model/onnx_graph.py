@@ -17,11 +17,10 @@ from torch import Tensor, nn
 import deal_cli
 from deal_cli.config import to_mapping
 from deal_cli.errors import WeightsError
-from deal_cli.model.network import Enhancer, folded, receptive_radius, smallest_edge
+from deal_cli.model.network import Enhancer, folded, halo, input_edge
 
 FORMAT = "deal-onnx/1"
 OPSET = 18
-SMALLEST = 16  # pixels, of a tile's edge
 FACTS = ("weights_sha256", "config", "precision", "stride", "halo", "smallest")
 
 
@@ -71,8 +70,8 @@ def to_onnx(network: Enhancer, weights_sha256: str) -> bytes:
         "precision": "float32",
         "channels": "1",
         "stride": str(config.stride),
-        "halo": str(-(-receptive_radius(config) // config.stride) * config.stride),
-        "smallest": str(max(SMALLEST, smallest_edge(config))),
+        "halo": str(halo(config)),
+        "smallest": str(input_edge(config)),
     }
     onnx.helper.set_model_props(model, facts)
     buffer = io.BytesIO()
@@ -104,7 +103,7 @@ def facts_of(data: bytes, name: Path | str) -> dict[str, str]:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    remedy = "make it again with `deal export --onnx`"
+    remedy = "give --weights the .safetensors file"
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError) as error:

@@ -76,6 +76,11 @@ def test_inverted_grey_is_read_as_it_is_seen() -> None:
     np.testing.assert_array_equal(frame.values, GREY8)
 
 
+def test_inverted_counts_are_refused_rather_than_turned_round() -> None:
+    with pytest.raises(PictureError, match="zero is white"):
+        decode(tiff(GREY16, photometric="miniswhite"), "x")
+
+
 def test_a_preview_beside_the_picture_is_passed_over() -> None:
     stream = io.BytesIO()
     with tifffile.TiffWriter(stream) as writer:

@@ -60,6 +60,11 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
         if page.photometric == _PALETTE:
             palette = np.asarray(page.colormap)
             array = (palette >> 8).astype(np.uint8)[:, array].transpose(1, 2, 0)
+        elif page.photometric == _GREY_INVERTED and array.dtype != np.uint8:
+            raise PictureError(
+                "its zero is white, which would turn measurements round",
+                remedy="save it with photometric MINISBLACK",
+            )
         elif page.photometric == _GREY_INVERTED:
             array = np.subtract(np.iinfo(array.dtype).max, array, out=array)
         elif page.planarconfig == 2 and array.ndim == 3:
