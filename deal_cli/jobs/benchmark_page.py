@@ -5,12 +5,12 @@ What lies outside a command's markers is another command's or a writer's, and st
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import tempfile
 from pathlib import Path
 
+from deal_cli.engine import hardware
 from deal_cli.errors import OutputError
 
 TITLE = "# Benchmarks\n\nWritten by the commands named below, not by hand.\n"
@@ -39,8 +39,8 @@ def write_section(path: Path, name: str, markdown: str) -> None:
 
 def describe_machine() -> str:
     """Return the operating system's and the processor's names and the number of usable cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor()}, {cores} cores, {platform.system()}, Python {platform.python_version()}"
+    processor = f"{hardware.cpu_name()}, {hardware.physical_cores()} cores"
+    return f"{processor}, {platform.system()}, Python {platform.python_version()}"
 
 
 def commit_of(folder: Path) -> str:
@@ -90,13 +90,3 @@ def _write_whole(path: Path, text: str) -> None:
         raise OutputError(
             f"cannot be written: {error.strerror}", file=path, remedy="choose a writable folder"
         ) from error
-
-
-def _processor() -> str:
-    """Return the processor's name as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
