@@ -64,7 +64,7 @@ def test_the_readme_gives_the_command_that_ci_runs() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^<!-- test -->\n(.*?)^<!-- /test -->$", readme, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1
-    for part in ("python3.11 -m venv .venv", "-c constraints.txt", "-e '.[test]'", "pytest"):
+    for part in ("python3 -m venv .venv", "-c constraints.txt", "-e '.[test]'", "pytest"):
         assert part in blocks[0]
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
