@@ -97,8 +97,15 @@ def test_the_stated_share_of_mixtures_is_in_the_order_of_a_camera(share: float) 
     assert np.mean(ordered) == pytest.approx(share + (1 - share) / 2, abs=0.035)
 
 
+def test_no_severity_lies_below_the_least() -> None:
+    config = replace(EVEN, count_odds=(0, 1), least_severity=0.3)
+    severities = [r.steps[0].severity for r in recipes(config, 200)]
+    assert min(severities) >= 0.3
+    assert max(severities) <= 1.0
+
+
 def test_severities_lie_between_zero_and_one_and_follow_their_power() -> None:
-    config = replace(EVEN, count_odds=(0, 1), severity_power=2.0)
+    config = replace(EVEN, count_odds=(0, 1), severity_power=2.0, least_severity=0.0)
     severities = np.array([r.steps[0].severity for r in recipes(config, 3000)])
     assert severities.min() >= 0
     assert severities.max() <= 1
