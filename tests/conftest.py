@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,20 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip("needs the real pictures beside the checkout, or in DEAL_TEST_DATA")
     return DATA
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For small tensors: on a busy machine threads wait for each other."""
+    import torch
+
+    from deal_cli.engine import hardware
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setattr(hardware, "physical_cores", lambda: 1)
+    yield
+    torch.set_num_threads(before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -41,7 +41,7 @@ VALIDATION_TASKS = tuple(task for task in TASKS if task != "contrast")  # tone i
 CLEAN_CEILING = 55.0  # dB; above it, doing less harm to clean pictures counts no more
 GRID_ROWS = 6
 # The last convolution learns slower: its first steps shift whole pictures, and the quickest way to
-# less loss is then to silence the ReLU in front of it, for good.
+# less loss is then to do nothing at all.
 HEAD_RATE = 0.5
 
 

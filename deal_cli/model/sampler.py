@@ -1,7 +1,6 @@
 """Random recipes of degradations: sampled here, applied in `model/degradations.py`.
 
-A recipe is plain numbers: written to JSON and replayed, it makes the same pixels. Uniform sampling
-is what an adversary is measured against, and what it is mixed with.
+A recipe is plain numbers: written to JSON and replayed, it makes the same pixels.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from deal_cli.config import BlockConfig, NetworkConfig
-from deal_cli.engine import hardware
 from deal_cli.engine.backends import Backend, Batch, Facts, OutOfMemoryError
 from deal_cli.model.network import Enhancer, Scale
 
@@ -70,13 +69,8 @@ def numpy_backend() -> MakeBackend:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The tensors are small, and on a busy machine threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setattr(hardware, "physical_cores", lambda: 1)
-    yield
-    torch.set_num_threads(before)
+def _small_tensors(one_thread: None) -> None:
+    """Every test here computes on one thread."""
 
 
 @pytest.fixture(scope="session")

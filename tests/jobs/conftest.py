@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from deal_cli.config import BlockConfig, NetworkConfig
-from deal_cli.engine import hardware
 from deal_cli.imaging.files import write_frame
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.network import Enhancer
@@ -19,13 +18,8 @@ TINY = NetworkConfig(width=4, blocks=(BlockConfig("stm", 3, 3),))
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The tensors are small, and on a busy machine threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setattr(hardware, "physical_cores", lambda: 1)
-    yield
-    torch.set_num_threads(before)
+def _small_tensors(one_thread: None) -> None:
+    """Every test here computes on one thread."""
 
 
 @pytest.fixture(scope="session")
