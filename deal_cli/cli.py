@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 import deal_cli
+from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import DealError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ Backend = Annotated[
 ]
 Weights = Annotated[str, typer.Option(help="A bundled name, or a .safetensors or .onnx file.")]
 ToneChoice = Annotated[
-    str,
+    Literal["auto", "keep", "restore"],
     typer.Option(
         help="auto: restore lost contrast of 8-bit pictures where surely lost; keep; restore."
     ),
@@ -65,10 +67,19 @@ def _root(
 
 @app.command()
 def restore(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Picture files.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="A folder, or a picture's name for one input.")
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT", help="Files, folders, patterns; @FILE, a list of files and folders; or -."
+        ),
     ],
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", help="A folder; for one input a picture's name, or -."),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into folders below a folder.")
+    ] = False,
     backend: Backend = "auto",
     weights: Weights = "deal",
     tone: ToneChoice = "auto",
@@ -83,42 +94,47 @@ def restore(
         float, typer.Option(help="Share of the way to the restored picture, 0 to 1.")
     ] = 1.0,
     luminance: Annotated[bool, typer.Option(help="Turn false colour into its luminance.")] = False,
+    max_pixels: Annotated[
+        int, typer.Option(help="Refuse larger pictures before decoding them.")
+    ] = MAX_PIXELS,
     overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a picture on stdout.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print a line a file.")] = False,
 ) -> None:
     """Restore pictures with the bundled weights, in their own dtype and numbers."""
     from deal_cli.engine.backends import Request
     from deal_cli.engine.restorer import Settings
-    from deal_cli.jobs.display import Display
-    from deal_cli.jobs.restore import RestoreRequest, open_batch
+    from deal_cli.jobs.display import Display, RestoreReport
+    from deal_cli.jobs.restore import RestoreRequest, open_batch, rehearse
 
-    _one_of("--tone", tone, ("auto", "keep", "restore"))
-    _one_of("--scale", scale, (1, 2, 4))
-    settings = Settings(_parse_range(range_), tone, strength)  # type: ignore[arg-type]
-    batch = open_batch(
-        RestoreRequest(
-            inputs, out, Request(backend, weights), settings, scale, luminance, overwrite
-        )
+    request = RestoreRequest(
+        inputs,
+        out,
+        Request(backend, weights),
+        Settings(_parse_range(range_), tone, strength),
+        scale,
+        luminance,
+        recursive,
+        overwrite,
+        max_pixels,
     )
-    counts = {"restored": 0, "skipped": 0, "failed": 0}
+    if as_json and (out == "-" or (out is None and inputs == ["-"])):
+        raise UsageError("--json and the picture would share stdout", remedy="give -o a file")
     with Display(quiet=quiet) as display:
-        if not quiet:
-            display.say(_chosen(batch.choice, batch.restorer.backend.facts))
-        for outcome in batch.run():
-            counts[outcome.status] += 1
-            display.progress(sum(counts.values()), len(batch.pairs), outcome.input.name)
-            if outcome.error is not None:
-                display.say(f"deal: {outcome.error}")
-            elif outcome.status == "skipped" and not quiet:
-                display.say(
-                    f"deal: {outcome.output}: exists, skipped; give --overwrite to replace it"
-                )
-            elif verbose:
-                display.say(f"{outcome.output}  {outcome.seconds:.2f} s  {outcome.describe()}")
-        if not quiet:
-            display.say(", ".join(f"{n} {status}" for status, n in counts.items() if n))
-    if counts["failed"]:
+        report = RestoreReport(display, as_json=as_json, quiet=quiet, verbose=verbose)
+        if dry_run:
+            report.follow(rehearse(request))
+        else:
+            batch = open_batch(request)
+            facts = batch.restorer.backend.facts
+            if not quiet:
+                display.say(_chosen(batch.choice, facts))
+            report.follow(batch.run(), len(batch.items), facts)
+    if report.failed:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -188,8 +204,7 @@ def evaluate(
     from deal_cli.jobs.evaluate import TASKS
     from deal_cli.jobs.evaluate import evaluate as run
 
-    _one_of("--tone", tone, ("auto", "keep", "restore"))
-    settings = Settings(tone=tone)  # type: ignore[arg-type]
+    settings = Settings(tone=tone)
     restorer, choice = open_restorer(Request(backend, weights), settings)
     folders = [*clean, *(more or [])]
     chosen = tuple(task.strip() for task in tasks.split(",")) if tasks else TASKS
@@ -229,6 +244,7 @@ def doctor() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code the outcome owns."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler interrupts so
     try:
         code = app(args=arguments, prog_name="deal", standalone_mode=False)
     except DealError as error:
@@ -252,11 +268,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _fail(message: str, code: ExitCode) -> None:
     sys.stderr.write(f"deal: {message}\n")
     sys.exit(code)
-
-
-def _one_of(flag: str, value: object, allowed: Sequence[object]) -> None:
-    if value not in allowed:
-        raise UsageError(f"'{value}' for {flag}", remedy=f"it takes {', '.join(map(str, allowed))}")
 
 
 def _parse_range(text: str) -> RangePolicy:

@@ -20,11 +20,42 @@ from deal_cli.errors import UsageError
 
 T = TypeVar("T")
 
+#: Pixels a picture may have before it is refused unread, 400 megapixels: a small file can declare
+#: a size that no memory holds.
+MAX_PIXELS = 400_000_000
 
-def _check_positive(config: Any, *keys: str) -> None:
-    for key in keys:
-        if getattr(config, key) < 1:
-            raise ValueError(f"'{key}' is {getattr(config, key)}, not a number from 1 up")
+# The largest network. A configuration also comes from inside a weight file, where nobody vouches
+# for it: what its tensors cannot bear witness to (steps, dilations, radii) must not exhaust a
+# machine, and every halo must leave a tile of the restorer a core.
+MOST_CHANNELS = 4
+MOST_WIDTH = 512
+MOST_STRIDE = 8
+MOST_TIME_STEPS = 32
+MOST_BLOCKS = 64
+MOST_KERNEL = 63
+MOST_DILATION = 32
+MOST_DETAIL_RADIUS = 64
+MOST_REACH = 432  # pixels
+MOST_TONE_WIDTH = 256
+
+
+def _check_counts(config: Any, **most: int) -> None:
+    """Each key is a whole number from 1 up to the most that is named."""
+    for key, limit in most.items():
+        value = getattr(config, key)
+        if value < 1:
+            raise ValueError(f"'{key}' is {_short(value)}, not a number from 1 up")
+        if value > limit:
+            raise ValueError(f"'{key}' is {_short(value)}, more than {limit}")
+
+
+def _short(value: object) -> str:
+    """A value of unknown make for a message of one line."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a huge number"
+    return text if len(text) <= 60 else text[:60] + "…"
 
 
 @dataclass(frozen=True)
@@ -47,8 +78,14 @@ class BlockConfig:
     def __post_init__(self) -> None:
         for key in ("kernel_in", "kernel_out"):
             if getattr(self, key) < 1 or getattr(self, key) % 2 == 0:
-                raise ValueError(f"'{key}' is {getattr(self, key)}, not an odd number from 1 up")
-        _check_positive(self, "dilation")
+                value = _short(getattr(self, key))
+                raise ValueError(f"'{key}' is {value}, not an odd number from 1 up")
+        _check_counts(self, kernel_in=MOST_KERNEL, kernel_out=MOST_KERNEL, dilation=MOST_DILATION)
+
+    @property
+    def reach(self) -> int:
+        """Cells of the network's grid that the block looks away from each of its own."""
+        return 2 + self.dilation * (self.kernel_in // 2) + self.kernel_out // 2
 
 
 @dataclass(frozen=True)
@@ -82,9 +119,26 @@ class NetworkConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_positive(self, "channels", "width", "stride", "time_steps")
-        if self.detail_radius < 0:
-            raise ValueError(f"'detail_radius' is {self.detail_radius}, not a number from 0 up")
+        _check_counts(
+            self,
+            channels=MOST_CHANNELS,
+            width=MOST_WIDTH,
+            stride=MOST_STRIDE,
+            time_steps=MOST_TIME_STEPS,
+        )
+        radius = self.detail_radius
+        if not 0 <= radius <= MOST_DETAIL_RADIUS:
+            raise ValueError(
+                f"'detail_radius' is {_short(radius)}, not a number from 0 to {MOST_DETAIL_RADIUS}"
+            )
+        if len(self.blocks) > MOST_BLOCKS:
+            raise ValueError(f"there are {len(self.blocks)} 'blocks', more than {MOST_BLOCKS}")
+        reach = self.stride * (radius + sum(block.reach for block in self.blocks))
+        if reach > MOST_REACH:
+            raise ValueError(
+                f"the 'blocks' look {reach} pixels away, more than {MOST_REACH}:"
+                " take smaller kernels, dilations or a smaller stride"
+            )
 
 
 NETWORKS: Mapping[str, NetworkConfig] = types.MappingProxyType(
@@ -152,6 +206,9 @@ class ToneConfig:
     width: int = 16
     learning_rate: float = 2e-3
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_counts(self, width=MOST_TONE_WIDTH)
 
 
 @dataclass(frozen=True)
@@ -221,8 +278,10 @@ def from_mapping(cls: type[T], table: Mapping[str, Any], where: str) -> T:
     hints = typing.get_type_hints(cls)
     for key in table:
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)[0]
-            raise UsageError(f"unknown key '{key}'", file=where, remedy=f"did you mean '{near}'?")
+            near = difflib.get_close_matches(key[:60], hints, n=1, cutoff=0.0)[0]
+            raise UsageError(
+                f"unknown key {_short(key)}", file=where, remedy=f"did you mean '{near}'?"
+            )
     values = {k: _convert(hints[k], v, where=where, key=k) for k, v in table.items()}
     try:
         return cls(**values)
@@ -262,7 +321,9 @@ def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
         and isinstance(value, bool) == (hint is bool)
     ):
         return value
-    raise UsageError(f"'{key}' cannot be {value!r}", file=where, remedy=f"it is {_spell(hint)}")
+    raise UsageError(
+        f"'{key}' cannot be {_short(value)}", file=where, remedy=f"it is {_spell(hint)}"
+    )
 
 
 def _spell(hint: Any) -> str:

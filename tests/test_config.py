@@ -181,6 +181,47 @@ def test_a_convolution_without_dilation_is_refused() -> None:
     assert "'dilation' is 0" in refusal(block, BlockConfig)
 
 
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ({"channels": 5}, "'channels' is 5, more than 4"),
+        ({"width": 10**9}, "'width' is 1000000000, more than 512"),
+        ({"stride": 9}, "'stride' is 9, more than 8"),
+        ({"time_steps": 10**12}, "'time_steps' is 1000000000000, more than 32"),
+        ({"detail_radius": 65}, "'detail_radius' is 65, not a number from 0 to 64"),
+        ({"detail_radius": -1}, "'detail_radius' is -1, not a number from 0 to 64"),
+        ({"width": 10**3000}, "…, more than 512"),
+        ({"blocks": [{"kind": "stm", "kernel_in": 1, "kernel_out": 1}] * 65}, "65 'blocks'"),
+    ],
+)
+def test_a_network_beyond_all_bounds_is_refused_on_one_short_line(
+    table: dict[str, Any], named: str
+) -> None:
+    message = refusal(table, NetworkConfig)
+    assert named in message
+    assert len(message) < 200
+
+
+def test_blocks_that_look_farther_than_a_tile_are_refused() -> None:
+    block = {"kind": "stm", "kernel_in": 31, "kernel_out": 31, "dilation": 2}
+    assert NetworkConfig(blocks=(BlockConfig(**block),) * 4).blocks  # 2 * (4 + 4 * 47) = 384
+    assert "pixels away, more than 432" in refusal({"blocks": [block] * 5}, NetworkConfig)
+
+
+@pytest.mark.parametrize("key", ["kernel_in", "kernel_out", "dilation"])
+def test_a_convolution_beyond_all_bounds_is_refused(key: str) -> None:
+    block = {"kind": "stm", "kernel_in": 3, "kernel_out": 3, key: 10**9 + 1}
+    assert f"'{key}' is 1000000001, more than" in refusal(block, BlockConfig)
+
+
+def test_a_tone_predictor_beyond_all_bounds_is_refused() -> None:
+    assert "'width' is 257, more than 256" in refusal({"tone": {"width": 257}})
+
+
+def test_a_key_with_control_characters_is_shown_escaped() -> None:
+    assert refusal({"\x1b[2J" * 99: 1}).isprintable()
+
+
 # There and back ---------------------------------------------------------------------------------
 
 

@@ -293,9 +293,14 @@ def _open_onnx(name_or_file: str) -> OnnxBackend:
     try:
         session = onnxruntime.InferenceSession(data, options, providers=wanted)
     except Exception as error:  # ONNX Runtime raises a class of its own for each kind of bad graph
-        raise WeightsError(f"ONNX Runtime cannot load it ({error})", file=name_or_file) from error
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(
+            f"ONNX Runtime cannot load it ({reason})",
+            file=name_or_file,
+            remedy="give --weights the .safetensors file",
+        ) from error
     provider = session.get_providers()[0]
-    return OnnxBackend(
+    backend = OnnxBackend(
         session,
         Facts(
             backend="onnx",
@@ -309,6 +314,26 @@ def _open_onnx(name_or_file: str) -> OnnxBackend:
             smallest=int(facts["smallest"]),
         ),
     )
+    _check_onnx(backend, name_or_file)
+    return backend
+
+
+def _check_onnx(backend: OnnxBackend, name: str) -> None:
+    """Run a graph once: what it declares is not yet what it does.
+
+    Raises:
+        WeightsError: it does not map pictures to pictures.
+    """
+    edge = backend.facts.smallest
+    picture = np.full((1, 1, edge, edge + backend.facts.stride), 0.5, np.float32)
+    remedy = "give --weights the .safetensors file"
+    try:
+        restored = backend.run(picture)
+    except Exception as error:  # see above
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"cannot be run ({reason})", file=name, remedy=remedy) from error
+    if restored.shape != picture.shape or not np.isfinite(restored).all():
+        raise WeightsError("does not map pictures to pictures", file=name, remedy=remedy)
 
 
 def placed(network: Enhancer, device: torch.device, dtype: torch.dtype) -> Enhancer:

@@ -10,7 +10,7 @@ precision, and strength 0 is the identity. Tone, when applied, is one global map
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -28,13 +28,16 @@ from deal_cli.engine.backends import (
 )
 from deal_cli.errors import BackendError, UsageError
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.gaps import fill_gaps
+from deal_cli.imaging.gaps import fill_gaps, find_gaps
 from deal_cli.imaging.tiling import Tile, plan_tiles
 
 if TYPE_CHECKING:
     from deal_cli.model.tone import Tone, TonePredictor
 
 TILE = 1024  # pixels, halos included
+# Pixels of a batch: on a processor, what its caches hold; a GPU wants more work at a time.
+BATCH_PIXELS, CUDA_BATCH_PIXELS = 2**18, 2**22
+LARGEST_BATCH = 64  # pictures
 SMALLEST_CORE = 32  # pixels of a tile's edge that must remain between its halos
 PERCENTILES = (0.1, 99.9)
 WIDENING = 0.05  # of the percentiles' span, on either side
@@ -98,6 +101,22 @@ def open_restorer(request: Request, settings: Settings) -> tuple[Restorer, Choic
     return Restorer(backend, settings, load_tone(find(request.weights, suffix))), choice
 
 
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """One picture on its way: what the network sees of it is `(source - low) / span`."""
+
+    frame: Frame
+    source: Values
+    gaps: NDArray[np.bool_] | None
+    low: float
+    high: float
+    out: Values
+
+    @property
+    def span(self) -> np.float32:
+        return np.float32(self.high - self.low)
+
+
 class Restorer:
     """Restores Frames through one backend, with one group of settings."""
 
@@ -109,6 +128,12 @@ class Restorer:
         self._tone_predictor = tone_predictor
         self._tile = settings.tile
 
+    def capacity(self, height: int, width: int) -> int:
+        """How many pictures of one size make a good batch."""
+        cuda = self.backend.facts.backend == "cuda"
+        pixels = CUDA_BATCH_PIXELS if cuda else BATCH_PIXELS
+        return min(max(1, pixels // (height * width)), LARGEST_BATCH)
+
     def restore(self, frame: Frame) -> Restored:
         """The restored picture; NaN and infinite pixels stay as and where they are.
 
@@ -116,55 +141,77 @@ class Restorer:
             UsageError: the range policy does not fit the picture's dtype.
             BackendError: even the smallest tile does not fit into memory.
         """
+        return self.restore_batch([frame])[0]
+
+    def restore_batch(self, frames: Sequence[Frame]) -> list[Restored]:
+        """The restored pictures in order; `frames` are of one size. Otherwise like `restore`."""
+        works = [self._prepare(frame) for frame in frames]
+        # A picture of one value only has nothing to restore.
+        self._add_corrections([work for work in works if work.high > work.low])
+        return [self._finish(work) for work in works]
+
+    def _prepare(self, frame: Frame) -> _Work:
         low, high = measure_range(frame, self._settings.range)
-        source, gaps = fill_gaps(frame.values)
-        out = self._add_correction(source, low, high)
-        tone = self._decide_tone(frame.dtype, out, low, high)
+        source, gaps = fill_gaps(frame.values, frame.metadata.nodata)
+        out = np.empty_like(source) if high > low else source.copy()
+        return _Work(frame, source, gaps, low, high, out)
+
+    def _finish(self, work: _Work) -> Restored:
+        """Tone, strength, and the gaps as they were."""
+        out = work.out
+        tone = self._decide_tone(work)
         if tone is not None:
             for rows in _bands(out):
-                unit = (out[rows] - np.float32(low)) / np.float32(high - low)
-                out[rows] = tone.apply(unit) * np.float32(high - low) + np.float32(low)
+                unit = (out[rows] - np.float32(work.low)) / work.span
+                out[rows] = tone.apply(unit) * work.span + np.float32(work.low)
         if self._settings.strength != 1.0:
-            out -= source
+            out -= work.source
             out *= np.float32(self._settings.strength)
-            out += source
-        if gaps is not None:
-            out[gaps] = frame.values[gaps]
-        return Restored(replace(frame, values=out), (low, high), tone)
+            out += work.source
+        if work.gaps is not None:
+            out[work.gaps] = work.frame.values[work.gaps]
+        _keep_off_nodata(work)
+        return Restored(replace(work.frame, values=out), (work.low, work.high), tone)
 
-    def _add_correction(self, source: Values, low: float, high: float) -> Values:
-        """`source (H, W)` plus the network's correction, tile by tile, in source numbers."""
-        if not high > low:
-            return source.copy()  # one value only: there is nothing to restore
-        out = np.empty_like(source)
+    def _add_corrections(self, works: Sequence[_Work]) -> None:
+        """Write `source (H, W)` plus the network's correction into every `out`, tile by tile."""
+        if not works:
+            return
+        shape = works[0].source.shape
         facts = self.backend.facts
-        height, width = (_padded(edge, facts.smallest, facts.stride) for edge in source.shape)
-        pending = np.ones(source.shape, np.bool_)
+        height, width = (_padded(edge, facts.smallest, facts.stride) for edge in shape)
+        pending = np.ones(shape, np.bool_)
         while pending.any():
             plan = plan_tiles(height, width, tile=self._tile, halo=facts.halo, stride=facts.stride)
             try:
                 for tile in plan:
                     if pending[tile.core].any():
-                        self._restore_tile(source, out, tile, low, high)
+                        self._restore_tile(works, tile)
                         pending[tile.core] = False
             except OutOfMemoryError as error:
+                if len(works) > 1:  # what is done already is done again, with the same result
+                    for work in works:
+                        self._add_corrections([work])
+                    return
                 self._halve_tile(max(height, width), error)
-        return out
 
-    def _restore_tile(
-        self, source: Values, out: Values, tile: Tile, low: float, high: float
-    ) -> None:
-        """One tile through the network; where it reaches past the picture, it sees a mirror."""
+    def _restore_tile(self, works: Sequence[_Work], tile: Tile) -> None:
+        """One tile of every picture; where it reaches past the picture, it sees a mirror."""
+        shape = works[0].source.shape
         rows, columns = (
-            _mirrored(part, edge) for part, edge in zip(tile.source, source.shape, strict=True)
+            _mirrored(part, edge) for part, edge in zip(tile.source, shape, strict=True)
         )
-        span = np.float32(high - low)
-        unit = np.clip((source[rows[:, None], columns] - np.float32(low)) / span, 0, 1)
-        correction = self.backend.run(unit[None, None])[0, 0] - unit
-        target = out[tile.core]
-        crop = correction[tile.crop][: target.shape[0], : target.shape[1]]
-        np.multiply(crop, span, out=target)
-        target += source[tile.core]
+        unit = np.empty((len(works), 1, len(rows), len(columns)), np.float32)
+        for at, work in enumerate(works):
+            np.subtract(work.source[rows[:, None], columns], np.float32(work.low), out=unit[at, 0])
+            unit[at] /= work.span
+        np.clip(unit, 0, 1, out=unit)
+        correction = self.backend.run(unit) - unit
+        for at, work in enumerate(works):
+            target = work.out[tile.core]
+            crop = correction[at, 0][tile.crop][: target.shape[0], : target.shape[1]]
+            np.multiply(crop, work.span, out=target)
+            target += work.source[tile.core]
 
     def _halve_tile(self, longest: int, error: OutOfMemoryError) -> None:
         """Go on with tiles of half the edge, or give up when halos would leave no core."""
@@ -177,18 +224,33 @@ class Restorer:
             ) from error
         self._tile = smaller
 
-    def _decide_tone(
-        self, dtype: np.dtype, structure: Values, low: float, high: float
-    ) -> Tone | None:
+    def _decide_tone(self, work: _Work) -> Tone | None:
         """The tone to apply after structure, if any."""
         policy = self._settings.tone
-        wanted = policy == "restore" or (policy == "auto" and dtype == np.uint8)
-        if not wanted or self._tone_predictor is None or not high > low:
+        wanted = policy == "restore" or (policy == "auto" and work.frame.dtype == np.uint8)
+        if not wanted or self._tone_predictor is None or not work.high > work.low:
             return None
-        tone = self._tone_predictor.predict(structure, low, high)
+        tone = self._tone_predictor.predict(work.out, work.low, work.high)
         if policy == "restore":
             return tone
         return tone.contrast_only() if tone.confident else None
+
+
+def _keep_off_nodata(work: _Work) -> None:
+    """Move measured pixels that would be written as the number that stands for none by one."""
+    nodata, dtype = work.frame.metadata.nodata, work.frame.dtype
+    if nodata is None or dtype.kind not in "iu":
+        return
+    limits = np.iinfo(dtype)
+    for rows in _bands(work.out):
+        band = work.out[rows]
+        lost = np.clip(np.rint(band), limits.min, limits.max) == np.float32(nodata)
+        if work.gaps is not None:
+            lost &= ~work.gaps[rows]
+        if lost.any():
+            # Back to the side it came from, where the dtype has one.
+            up = (work.source[rows] > nodata) & (nodata < limits.max) | (nodata <= limits.min)
+            band[lost] = np.where(up, nodata + 1, nodata - 1)[lost]
 
 
 def measure_range(frame: Frame, policy: RangePolicy) -> tuple[float, float]:
@@ -206,14 +268,13 @@ def measure_range(frame: Frame, policy: RangePolicy) -> tuple[float, float]:
                 f"{frame.dtype} has no full range", remedy="use --range image or --range LO:HI"
             )
         return float(np.iinfo(frame.dtype).min), float(np.iinfo(frame.dtype).max)
-    finite = frame.values
-    if not integer:
-        finite = finite[np.isfinite(finite)]
-        if finite.size == 0:
-            return 0.0, 0.0
+    gaps = find_gaps(frame.values, frame.metadata.nodata)
+    measured = frame.values if gaps is None else frame.values[~gaps][None]
+    if measured.size == 0:
+        return 0.0, 0.0
     if policy == "image":
-        return float(finite.min()), float(finite.max())
-    low, high = _percentiles(finite, whole=integer)
+        return float(measured.min()), float(measured.max())
+    low, high = _percentiles(measured, whole=integer)
     margin = WIDENING * (high - low)
     return low - margin, high + margin
 

@@ -7,26 +7,36 @@ whole or not at all.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from deal_cli.errors import OutputError, PictureError, UsageError
+from deal_cli.config import MAX_PIXELS
+from deal_cli.errors import PictureError, UsageError
 from deal_cli.imaging import grey
-from deal_cli.imaging.formats import TRUNCATED_REMEDY, bmp, jpeg, npy, png, tiff
+from deal_cli.imaging.formats import TRUNCATED_REMEDY, Pixels, bmp, jpeg, npy, png, tiff
 from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.whole import remove_remains, written_whole
+
+__all__ = [
+    "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
+    "check_target",
+    "decode",
+    "encode",
+    "read_frame",
+    "remove_remains",
+    "suffix_for",
+    "write_frame",
+    "written_whole",
+]
 
 #: The suffixes of the pictures that can be read and written.
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".npy")
-
-#: Pixels a picture may have before it is refused unread, 400 megapixels: a small file can declare
-#: a size that no memory holds.
-MAX_PIXELS = 400_000_000
 
 _WRITERS = {
     ".png": png.write,
@@ -38,13 +48,22 @@ _WRITERS = {
     ".npy": npy.write,
 }
 
+#: What a file of each kind starts with, its reader, and the suffix it should have.
 _READERS = (
-    (png.SIGNATURE, png.read),
-    *((signature, tiff.read) for signature in tiff.SIGNATURES),
-    (jpeg.SIGNATURE, jpeg.read),
-    (npy.SIGNATURE, npy.read),
-    (bmp.SIGNATURE, bmp.read),
+    (png.SIGNATURE, png.read, ".png"),
+    *((signature, tiff.read, ".tif") for signature in tiff.SIGNATURES),
+    (jpeg.SIGNATURE, jpeg.read, ".jpg"),
+    (npy.SIGNATURE, npy.read, ".npy"),
+    (bmp.SIGNATURE, bmp.read, ".bmp"),
 )
+
+#: What is no file, and must not be opened to wait for, or to set going.
+_NO_FILES = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 _HELD = {
     ".png": ("uint8", "uint16"),
@@ -67,11 +86,11 @@ def read_frame(path: Path, *, luminance: bool = False, max_pixels: int = MAX_PIX
         float32 (see `grey.to_values`).
 
     Raises:
-        PictureError: missing, unreadable, empty, truncated, damaged, or of a kind that cannot be
-            restored rightly.
+        PictureError: missing, no file, unreadable, empty, truncated, damaged, or of a kind that
+            cannot be restored rightly.
     """
     try:
-        with path.open("rb") as stream:
+        with _opened(path) as stream:
             return _decode(stream, path, luminance=luminance, max_pixels=max_pixels)
     except FileNotFoundError as error:
         raise PictureError("no such file", file=path, remedy="check the path") from error
@@ -80,6 +99,15 @@ def read_frame(path: Path, *, luminance: bool = False, max_pixels: int = MAX_PIX
     except OSError as error:
         cause = f"cannot be read ({error.strerror or error})"
         raise PictureError(cause, file=path, remedy="check its permissions and disk") from error
+
+
+def suffix_for(data: bytes) -> str:
+    """The suffix that a picture of this content should have, such as `.png`.
+
+    Raises:
+        PictureError: no kind of picture that deal reads.
+    """
+    return _kind(data)[1]
 
 
 def decode(
@@ -144,50 +172,75 @@ def check_target(frame: Frame, target: Path | str) -> None:
         )
 
 
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A binary stream, readable and writable, that becomes `path` when its block ends well.
-
-    Until then it is a hidden temporary file in the same folder; on any failure it is removed and
-    whatever `path` was before stays.
+def _opened(path: Path) -> BinaryIO:
+    """Open a file and nothing else, without waiting for anybody.
 
     Raises:
-        OutputError: the operating system refuses.
+        PictureError: a FIFO, a socket or a device.
+        OSError: the system refuses.
     """
-    # Part of the name tells a user whose remains these are; all of it might be too long.
-    temporary = path.parent / f".{path.stem[:32]}.deal-{secrets.token_hex(4)}.tmp"
-    try:
+
+    def without_waiting(name: str, flags: int) -> int:
+        for extra in ("O_NONBLOCK", "O_NOCTTY"):
+            flags |= getattr(os, extra, 0)
         try:
-            with temporary.open("x+b") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
+            descriptor = os.open(name, flags)
+        except OSError:
+            # A socket cannot be opened, nor, on Windows, a folder.
+            _check_file(path.stat().st_mode, path)
             raise
-    except OSError as error:
-        cause = f"cannot be written ({error.strerror or error})"
-        raise OutputError(
-            cause, file=path, remedy="choose another output folder or make room in this one"
-        ) from error
+        try:
+            _check_file(os.fstat(descriptor).st_mode, path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    return io.BufferedReader(io.FileIO(path, "rb", opener=without_waiting))
+
+
+def _check_file(mode: int, path: Path) -> None:
+    """Refuse what is no regular file, by its mode.
+
+    Raises:
+        PictureError: a FIFO, a socket or a device.
+        IsADirectoryError: a folder.
+    """
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    what = _NO_FILES.get(stat.S_IFMT(mode))
+    if what is not None:
+        raise PictureError(
+            f"is {what}, not a file", file=path, remedy="pipe what it gives to `deal restore -`"
+        )
+
+
+def _kind(head: bytes) -> tuple[Callable[[BinaryIO, int], Pixels], str]:
+    """The reader and the suffix for content that starts like this.
+
+    Raises:
+        PictureError: nothing at all, or nothing that deal reads.
+    """
+    if not head:
+        raise PictureError("is empty", remedy=TRUNCATED_REMEDY)
+    for signature, reader, suffix in _READERS:
+        if head.startswith(signature):
+            return reader, suffix
+    raise PictureError(
+        "is not a picture that deal reads", remedy="give a PNG, TIFF, JPEG, BMP or .npy file"
+    )
 
 
 def _decode(stream: BinaryIO, name: Path | str, *, luminance: bool, max_pixels: int) -> Frame:
     head = stream.read(16)
     stream.seek(0)
-    reader = next((read for signature, read in _READERS if head.startswith(signature)), None)
     try:
-        if not head:
-            raise PictureError("is empty", remedy=TRUNCATED_REMEDY)
-        if reader is None:
-            raise PictureError(
-                "is not a picture that deal reads",
-                remedy="give a PNG, TIFF, JPEG, BMP or .npy file",
-            )
-        pixels = reader(stream, max_pixels)
+        pixels = _kind(head)[0](stream, max_pixels)
         values, dtype = grey.to_values(
-            pixels.array, luminance=luminance, tolerance=pixels.tolerance
+            pixels.array,
+            luminance=luminance,
+            tolerance=pixels.tolerance,
+            nodata=pixels.metadata.nodata,
         )
     except PictureError as error:
         raise PictureError(error.cause, file=name, remedy=error.remedy) from error
@@ -209,4 +262,5 @@ def _decode(stream: BinaryIO, name: Path | str, *, luminance: bool, max_pixels: 
 
 
 def _encode(frame: Frame, suffix: str, stream: BinaryIO) -> None:
-    _WRITERS[suffix](grey.to_dtype(frame.values, frame.dtype), frame.metadata, stream)
+    array = grey.to_dtype(frame.values, frame.dtype, frame.metadata.nodata)
+    _WRITERS[suffix](array, frame.metadata, stream)

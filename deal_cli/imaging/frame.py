@@ -23,13 +23,26 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about its pixels, kept byte for byte."""
+    """What a file says about its pixels, kept byte for byte.
+
+    Attributes:
+        resolution: pixels per length.
+        exif: an EXIF block, GPS included, without the thumbnail of the unrestored picture.
+        xmp: an XMP packet.
+        icc_profile: a colour profile.
+        description: what a person wrote about the picture.
+        native: the format that wrote it and what only a file of that format holds, ready for its
+            writer to put in; other writers pass it over.
+        nodata: the value that stands where nothing was measured, as precise as the file has it.
+    """
 
     resolution: Resolution | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
     icc_profile: bytes | None = None
     description: str | None = None
+    native: tuple[str, bytes] | None = None
+    nodata: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,8 @@
 """Pixels without a number, filled for the network and only for it.
 
-Dead pixels and masked regions reach float files as NaN or infinity. One of them inside a
-convolution would spread over the whole receptive field, so they are filled from their neighbours
-before the network and put back after it.
+Dead pixels and masked regions reach float files as NaN or infinity, and maps as a number that
+stands for none. One of them inside a convolution would spread over the whole receptive field, so
+they are filled from their neighbours before the network and put back after it.
 """
 
 from __future__ import annotations
@@ -13,28 +13,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def find_gaps(values: NDArray[np.float32], nodata: float | None = None) -> NDArray[np.bool_] | None:
+    """The mask of the pixels that `fill_gaps` fills; None where there are none."""
+    mask: NDArray[np.bool_] | None = None
+    # The sum is finite if every pixel is, and asking it costs no mask.
+    with np.errstate(invalid="ignore"):
+        if not np.isfinite(values.sum(dtype=np.float64)):
+            mask = ~np.isfinite(values)
+    if nodata is not None and np.isfinite(nodata):
+        with np.errstate(over="ignore"):
+            absent = values == np.float32(nodata)
+        if absent.any():
+            mask = absent if mask is None else mask | absent
+    return mask
+
+
 def fill_gaps(
-    values: NDArray[np.float32],
+    values: NDArray[np.float32], nodata: float | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-    """Fill NaN and infinite pixels with the value of the nearest finite pixel.
+    """Fill pixels without a measurement with the value of the nearest one that has one.
 
     Args:
         values: float32 `(H, W)`; never changed.
+        nodata: a number that stands for none, beside NaN and the infinities (`Metadata.nodata`);
+            pixels count that equal it as float32.
 
     Returns:
         The filled values and the mask of what was filled, bool `(H, W)`. Without gaps: the same
-        array and None. A picture with no finite pixel at all is filled with zeros.
+        array and None. A picture with no measured pixel at all is filled with zeros.
     """
-    # The sum is finite if every pixel is, and asking it costs no mask.
-    with np.errstate(invalid="ignore"):
-        if np.isfinite(values.sum(dtype=np.float64)):
-            return values, None
-    mask = ~np.isfinite(values)
+    mask = find_gaps(values, nodata)
+    if mask is None:
+        return values, None
     if mask.all():
         return np.zeros_like(values), mask
     import cv2
 
-    # Labels number the finite pixels (the zeros of the mask); each gap gets its nearest's label.
+    # Labels number the measured pixels (the zeros of the mask); each gap gets its nearest's label.
     _, labels = cv2.distanceTransformWithLabels(
         mask.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )

@@ -25,7 +25,11 @@ ROWS = 256
 
 
 def to_values(
-    array: NDArray[Any], *, luminance: bool = False, tolerance: int = 0
+    array: NDArray[Any],
+    *,
+    luminance: bool = False,
+    tolerance: int = 0,
+    nodata: float | None = None,
 ) -> tuple[NDArray[np.float32], np.dtype[Any]]:
     """One grey float32 picture from the pixels of a file.
 
@@ -34,6 +38,7 @@ def to_values(
         luminance: turn false colour into Rec. 601 luma in place of refusing it.
         tolerance: the largest difference between the channels of a pixel that still counts as
             grey, in the array's units (JPEG rounds its colour channels apart).
+        nodata: the number that stands for no measurement; float32 may be too coarse for it.
 
     Returns:
         The values, float32 `(H, W)` in the array's own units, and the array's dtype in native
@@ -53,7 +58,7 @@ def to_values(
     if 0 in array.shape:
         raise PictureError("holds no pixels", remedy="check how it was made")
     if array.ndim == 2:
-        return _as_float32(array), dtype
+        return _as_float32(array, nodata), dtype
     if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
         raise PictureError(
             f"has the shape {array.shape}, which is not one picture",
@@ -66,7 +71,7 @@ def to_values(
             remedy="flatten it or remove its alpha channel",
         )
     if channels < 3:
-        return _as_float32(array[..., 0]), dtype
+        return _as_float32(array[..., 0], nodata), dtype
     colours = array[..., :3]
     spread = _spread(colours)
     if spread > tolerance and not luminance:
@@ -75,18 +80,27 @@ def to_values(
             remedy="save it in grey, or give --luminance to restore its brightness alone",
         )
     if spread == 0:
-        return _as_float32(colours[..., 0]), dtype
+        return _as_float32(colours[..., 0], nodata), dtype
     return _luma(colours, dtype), dtype
 
 
-def to_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+def to_dtype(
+    values: NDArray[np.float32], dtype: np.dtype[Any], nodata: float | None = None
+) -> NDArray[Any]:
     """The values as the dtype they are written in.
+
+    Pixels of a float64 picture that stand for no measurement get their number back as precise as
+    it was, so that it still equals what the file's tag says.
 
     Integers are rounded half to even and clipped to the dtype's range. float32 is returned as it
     is, without a copy. `values` of an integer dtype are finite: a gap cannot be written there.
     """
     if dtype.kind == "f":
-        return values.astype(dtype, copy=False)
+        out = values.astype(dtype, copy=False)
+        if dtype.itemsize > 4 and nodata is not None:
+            with np.errstate(over="ignore"):
+                out[values == np.float32(nodata)] = nodata
+        return out
     limits = np.iinfo(dtype)
     out = np.empty(values.shape, dtype)
     for y in range(0, len(values), ROWS):
@@ -96,7 +110,7 @@ def to_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     return out
 
 
-def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
+def _as_float32(array: NDArray[Any], nodata: float | None) -> NDArray[np.float32]:
     if array.dtype.kind != "f" or array.dtype.itemsize == 4:
         return np.ascontiguousarray(array, dtype=np.float32)
     # float64, in bands: an overflow to infinity counts as an infinite error and is refused too.
@@ -107,6 +121,8 @@ def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):
             values[y : y + ROWS] = band
         finite = np.isfinite(band)
+        if nodata is not None:
+            finite &= band != nodata
         if finite.any():
             kept = band[finite]
             error = max(error, float(np.abs(values[y : y + ROWS][finite] - kept).max()))

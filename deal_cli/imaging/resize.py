@@ -7,43 +7,63 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.imaging.frame import Frame
+from deal_cli.config import MAX_PIXELS
+from deal_cli.errors import PictureError
+from deal_cli.imaging.formats import chunks, exif, geotiff, png
+from deal_cli.imaging.frame import Frame, Metadata
 from deal_cli.imaging.gaps import fill_gaps
 
 SCALES = (1, 2, 4)
 
 
-def enlarge(frame: Frame, scale: int) -> Frame:
+def enlarge(frame: Frame, scale: int, *, max_pixels: int = MAX_PIXELS) -> Frame:
     """A picture enlarged by a bicubic kernel (a = -0.5, Pillow's), in the source's own numbers.
 
     Args:
-        frame: values float32 `(H, W)`; NaN and infinities stay where they are, as blocks of
-            `scale` x `scale` pixels.
+        frame: values float32 `(H, W)`; pixels without a measurement stay where they are, as
+            blocks of `scale` x `scale` pixels.
         scale: 1, 2 or 4.
+        max_pixels: a larger result is refused before memory is taken for it.
 
     Returns:
-        Values float32 `(H * scale, W * scale)`. The pixel density of the metadata grows with the
-        scale, so that the picture keeps its printed size. An aspect ratio stays.
+        Values float32 `(H * scale, W * scale)`. What the metadata say of sizes and places in
+        pixels follows, so that the picture keeps its printed size and its place on the map. An
+        aspect ratio stays.
 
     Raises:
+        PictureError: the result would have more than `max_pixels`.
         ValueError: another scale.
     """
     if scale not in SCALES:
         raise ValueError(f"scale is 1, 2 or 4, not {scale}")
     if scale == 1:
         return frame
+    size = (frame.width * scale, frame.height * scale)
+    if size[0] * size[1] > max_pixels:
+        raise PictureError(
+            f"would be {size[0]}x{size[1]}, more than {max_pixels / 1e6:g} megapixels",
+            remedy=f"give a smaller --scale, or --max-pixels {size[0] * size[1]}",
+        )
     from PIL import Image
 
-    filled, mask = fill_gaps(frame.values)
-    size = (frame.width * scale, frame.height * scale)
+    filled, mask = fill_gaps(frame.values, frame.metadata.nodata)
     values: NDArray[np.float32] = np.array(
         Image.fromarray(filled).resize(size, Image.Resampling.BICUBIC)
     )
     if mask is not None:
         for y, x in np.ndindex(scale, scale):
             values[y::scale, x::scale][mask] = frame.values[mask]
-    metadata, density = frame.metadata, frame.metadata.resolution
+    return replace(frame, values=values, metadata=_enlarged(frame.metadata, scale))
+
+
+def _enlarged(metadata: Metadata, scale: int) -> Metadata:
+    """The metadata of a picture enlarged `scale` times."""
+    density, native = metadata.resolution, metadata.native
     if density is not None and density.unit != "none":
         density = replace(density, x=density.x * scale, y=density.y * scale)
-        metadata = replace(metadata, resolution=density)
-    return replace(frame, values=values, metadata=metadata)
+    if native is not None and native[0] == geotiff.FORMAT:
+        native = (native[0], geotiff.enlarged(native[1], scale))
+    elif native is not None and native[0] == png.FORMAT:
+        native = (native[0], chunks.enlarged(native[1], scale))
+    block = metadata.exif and exif.enlarged(metadata.exif, scale)
+    return replace(metadata, resolution=density, native=native, exif=block)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Generator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +22,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from deal_cli.errors import OutputError
+
+if TYPE_CHECKING:
+    from deal_cli.engine.backends import Facts
+    from deal_cli.jobs.restore import Outcome
+
+CAUSES = 5  # kinds of failure named in a summary
 
 
 class Display:
@@ -51,9 +66,82 @@ class Display:
         """One unwrapped line."""
         self._console.print(text, markup=False)
 
-    def progress(self, done: int, total: int, description: str = "") -> None:
+    def progress(self, done: int, total: int | None, description: str = "") -> None:
         """Move the bar."""
         self._progress.update(self._task, completed=done, total=total, description=description)
+
+
+class RestoreReport:
+    """A batch as it goes: errors and the summary on stderr, rows or a rehearsal on stdout."""
+
+    def __init__(self, display: Display, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+        self._display = display
+        self._as_json, self._quiet, self._verbose = as_json, quiet, verbose
+        self._counts: Counter[str] = Counter()
+        self._causes: Counter[str] = Counter()
+
+    @property
+    def failed(self) -> int:
+        """How many pictures failed so far."""
+        return self._counts["failed"]
+
+    def follow(
+        self, outcomes: Generator[Outcome], total: int | None = None, facts: Facts | None = None
+    ) -> None:
+        """Report every outcome, and the batch as a whole at its end."""
+        started = time.monotonic()
+        with contextlib.closing(outcomes):
+            for done, outcome in enumerate(outcomes, 1):
+                self._report(outcome, facts)
+                self._display.progress(done, total, str(outcome.item.source or "-"))
+        if not self._quiet and not self._counts["planned"]:
+            for line in self._summary(time.monotonic() - started):
+                self._display.say(line)
+
+    def _report(self, outcome: Outcome, facts: Facts | None) -> None:
+        self._counts[outcome.status] += 1
+        if self._as_json:
+            _print(json.dumps(outcome.to_json(facts)))
+        elif outcome.status == "planned":
+            _print(f"{outcome.item.source or '-'} -> {outcome.item.target or '-'}")
+        if outcome.error is not None:
+            self._causes[outcome.error.cause] += 1
+            self._display.say(f"deal: {outcome.error}")
+            if self._verbose and outcome.error.__cause__ is not None:
+                lines = traceback.format_exception(outcome.error.__cause__)
+                self._display.say("".join(lines).rstrip())
+        elif self._verbose:
+            told = outcome.summary or "exists"
+            seconds, output = outcome.seconds, outcome.item.target or "-"
+            self._display.say(f"{output}: {outcome.status}, {told}, {seconds:.2f} s")
+
+    def _summary(self, seconds: float) -> list[str]:
+        """A line for each thing that became of pictures: how many, and what is worth knowing."""
+        common = self._causes.most_common(CAUSES)
+        causes = ", ".join(f"{n} {cause}" if len(common) > 1 else cause for cause, n in common)
+        notes = {
+            "restored": f"{seconds:.1f} s, {self._counts['restored'] / seconds:.1f} a second",
+            "skipped": "they exist; --overwrite replaces them",
+            "failed": causes + (", …" if len(self._causes) > CAUSES else ""),
+        }
+        counts = self._counts
+        return [f"{counts[key]:7}  {key:8}  {note}" for key, note in notes.items() if counts[key]]
+
+
+def _print(line: str) -> None:
+    """One line on stdout, at once.
+
+    Raises:
+        OutputError: nobody reads it.
+    """
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        # What is left in the buffer must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        remedy = "finished files are whole; read it to its end"
+        raise OutputError("nobody reads stdout any more", remedy=remedy) from error
 
 
 class TrainDisplay(Display):

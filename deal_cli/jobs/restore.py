@@ -1,4 +1,4 @@
-"""Restore files: plan every output before any work, then read, restore and write one by one.
+"""Restore files: plan every output before any work, then read, restore and write them.
 
 One bad file never stops the others: what failed is reported with its cause, the rest is done.
 """
@@ -6,18 +6,30 @@ One bad file never stops the others: what failed is reported with its cause, the
 from __future__ import annotations
 
 import math
-import os
-import time
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from deal_cli.engine.backends import Choice, Request
+from deal_cli.config import MAX_PIXELS
+from deal_cli.engine.backends import Choice, Facts, Request
 from deal_cli.engine.restorer import Restored, Restorer, Settings, open_restorer
-from deal_cli.errors import DealError, ExitCode, OutputError, PictureError, UsageError
-from deal_cli.imaging.files import PICTURE_SUFFIXES, check_target, read_frame, write_frame
-from deal_cli.imaging.resize import enlarge
+from deal_cli.errors import DealError, OutputError, UsageError
+from deal_cli.imaging.files import (
+    check_target,
+    decode,
+    encode,
+    read_frame,
+    remove_remains,
+    suffix_for,
+    write_frame,
+)
+from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.resize import SCALES, enlarge
+from deal_cli.jobs.pipeline import Passed, overlapped
+from deal_cli.jobs.plan import STREAM, Item, plan_items
 
 
 @dataclass(frozen=True)
@@ -25,22 +37,43 @@ class RestoreRequest:
     """What to restore, how, and where to.
 
     Attributes:
-        inputs: picture files.
-        out: a folder; or a file, with one input and a picture's suffix.
+        inputs: files, folders, patterns, lists or `-` (see `plan_items`).
+        out: a folder, a file or `-`.
         engine: backend and weights.
         settings: range, tone, strength.
         scale: 1, 2 or 4: bicubic enlargement before restoring.
         luminance: turn false colour into its luminance in place of refusing it.
+        recursive: look into the folders below a folder as well.
         overwrite: replace outputs that exist.
+        max_pixels: larger pictures are refused before they are decoded.
     """
 
-    inputs: Sequence[Path]
-    out: Path
+    inputs: Sequence[str]
+    out: str | None
     engine: Request = Request()
     settings: Settings = Settings()
     scale: int = 1
     luminance: bool = False
+    recursive: bool = False
     overwrite: bool = False
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is worth saying of a restored picture; `tone` is the map applied, if any."""
+
+    width: int
+    height: int
+    dtype: str
+    range: tuple[float, float]
+    tone: dict[str, float] | None
+
+    def __str__(self) -> str:
+        low, high = self.range
+        kept = "tone kept" if self.tone is None else "gain {gain:.2f} offset {offset:+.2f}"
+        size = f"{self.width}x{self.height} {self.dtype}, range {low:g}:{high:g}, "
+        return size + kept.format(**self.tone or {})
 
 
 @dataclass(frozen=True)
@@ -48,25 +81,77 @@ class Outcome:
     """What became of one input.
 
     Attributes:
-        status: "restored"; "skipped" when the output existed; "failed" with an error.
-        restored: what the engine decided; None unless restored.
-        seconds: from opening the input to the finished output.
+        item: what was read, and where it went.
+        status: "restored"; "skipped", the output existed; "failed" with an error; or "planned",
+            when nothing is done but told.
+        error: of a failed one.
+        summary: of a restored one.
+        seconds: its own time: reading, its share of the inference, writing.
     """
 
-    input: Path
-    output: Path
-    status: Literal["restored", "skipped", "failed"]
+    item: Item
+    status: Literal["restored", "skipped", "failed", "planned"]
     error: DealError | None = None
-    restored: Restored | None = None
+    summary: Summary | None = None
     seconds: float = 0.0
 
-    def describe(self) -> str:
-        """Size, dtype, range and tone in one line; empty unless restored."""
-        if self.restored is None:
-            return ""
-        frame, (low, high), tone = self.restored.frame, self.restored.range, self.restored.tone
-        kept = "tone kept" if tone is None else f"gain {tone.gain:.2f} offset {tone.offset:+.2f}"
-        return f"{frame.width}x{frame.height} {frame.dtype}, range {low:g}:{high:g}, {kept}"
+    def to_json(self, facts: Facts | None) -> dict[str, Any]:
+        """One flat row; `facts` are those of the backend, when one was opened."""
+        done = self.summary
+        return {
+            "input": str(self.item.source or STREAM),
+            "output": str(self.item.target or STREAM),
+            "status": self.status,
+            "error": str(self.error) if self.error else None,
+            "width": done.width if done else None,
+            "height": done.height if done else None,
+            "dtype": done.dtype if done else None,
+            "backend": facts.backend if facts else None,
+            "precision": facts.precision if facts else None,
+            "weights_sha256": facts.sha256 if facts else None,
+            "range": list(done.range) if done else None,
+            "tone": done.tone if done else None,
+            "seconds": round(self.seconds, 6),
+        }
+
+
+def plan_batch(request: RestoreRequest) -> tuple[Item, ...]:
+    """Every picture to restore, before any work; the backend is not touched.
+
+    Raises:
+        UsageError: see `plan_items`; or a scale, strength or range that makes no sense.
+    """
+    _check_numbers(request)
+    return plan_items(
+        request.inputs, request.out, recursive=request.recursive, overwrite=request.overwrite
+    )
+
+
+def rehearse(request: RestoreRequest) -> Generator[Outcome]:
+    """What a batch would do with every input, as far as can be told without reading it.
+
+    Raises:
+        UsageError: see `plan_batch`.
+    """
+    for item in plan_batch(request):
+        if item.error:
+            yield Outcome(item, "failed", item.error)
+        else:
+            skipped = not request.overwrite and _exists(item.target)
+            yield Outcome(item, "skipped" if skipped else "planned")
+
+
+def open_batch(request: RestoreRequest) -> Batch:
+    """Plan the outputs and load the backend.
+
+    Raises:
+        UsageError: see `plan_batch`.
+        BackendError: the backend asked for cannot be had.
+        WeightsError: the weights are not usable.
+    """
+    items = plan_batch(request)
+    restorer, choice = open_restorer(request.engine, request.settings)
+    return Batch(request, items, restorer, choice)
 
 
 @dataclass(frozen=True)
@@ -74,113 +159,85 @@ class Batch:
     """A planned restoration with its backend loaded."""
 
     request: RestoreRequest
-    pairs: tuple[tuple[Path, Path], ...]
+    items: tuple[Item, ...]
     restorer: Restorer
     choice: Choice
 
-    def run(self) -> Iterator[Outcome]:
+    def run(self) -> Generator[Outcome]:
         """Restore the pictures in order, yielding what became of each.
 
         Raises:
             DealError: what no other picture would survive either, such as a full device.
         """
-        for source, target in self.pairs:
-            yield self._restore(source, target)
+        for folder in {item.target.parent for item in self.items if item.target}:
+            remove_remains(folder)
+        for passed in overlapped(
+            self.items, self._read, self.restorer.restore_batch, self._write, self._capacity
+        ):
+            yield _outcome(passed)
 
-    def _restore(self, source: Path, target: Path) -> Outcome:
-        if target.exists() and not self.request.overwrite:
-            return Outcome(source, target, "skipped")
-        started = time.perf_counter()
-        try:
-            frame = read_frame(source, luminance=self.request.luminance)
-            check_target(frame, target)
-            restored = self.restorer.restore(enlarge(frame, self.request.scale))
-            _make_folder(target.parent)
-            write_frame(restored.frame, target)
-        except MemoryError:
-            remedy = "cut it into smaller pictures"
-            lack = PictureError("does not fit into memory", file=source, remedy=remedy)
-            return Outcome(source, target, "failed", error=lack)
-        except DealError as error:
-            if error.exit_code is ExitCode.UNAVAILABLE:
-                raise
-            if error.file is None:
-                error.file = source
-            return Outcome(source, target, "failed", error=error)
-        seconds = time.perf_counter() - started
-        return Outcome(source, target, "restored", restored=restored, seconds=seconds)
+    def _read(self, item: Item) -> Frame | None:
+        """The picture to restore, enlarged; None when its output exists."""
+        if item.error:
+            raise item.error
+        if not self.request.overwrite and _exists(item.target):
+            return None
+        luminance, limit = self.request.luminance, self.request.max_pixels
+        if item.source is None:
+            frame = decode(self._stdin, STREAM, luminance=luminance, max_pixels=limit)
+        else:
+            frame = read_frame(item.source, luminance=luminance, max_pixels=limit)
+        check_target(frame, item.target or self._suffix(item))
+        return enlarge(frame, self.request.scale, max_pixels=limit)
 
+    def _write(self, item: Item, restored: Restored) -> Summary:
+        frame, tone = restored.frame, restored.tone
+        if item.target is None:
+            sys.stdout.buffer.write(encode(frame, self._suffix(item)))
+            sys.stdout.buffer.flush()
+        else:
+            _make_folder(item.target.parent)
+            write_frame(frame, item.target)
+        applied = {"gain": tone.gain, "offset": tone.offset, "gamma": tone.gamma} if tone else None
+        return Summary(frame.width, frame.height, frame.dtype.name, restored.range, applied)
 
-def open_batch(request: RestoreRequest) -> Batch:
-    """Plan the outputs and load the backend.
+    def _capacity(self, frame: Frame) -> int:
+        return self.restorer.capacity(frame.height, frame.width)
 
-    Raises:
-        UsageError: see `plan_outputs`; or a strength or range that makes no sense.
-        BackendError: the backend asked for cannot be had.
-        WeightsError: the weights are not usable.
-    """
-    _check_settings(request.settings)
-    pairs = plan_outputs(request.inputs, request.out, overwrite=request.overwrite)
-    restorer, choice = open_restorer(request.engine, request.settings)
-    return Batch(request, pairs, restorer, choice)
+    def _suffix(self, item: Item) -> str:
+        """The format for standard output: the input's own."""
+        if item.source is None:
+            return suffix_for(self._stdin)
+        with item.source.open("rb") as stream:
+            return suffix_for(stream.read(64))
 
-
-def plan_outputs(
-    inputs: Sequence[Path], out: Path, *, overwrite: bool
-) -> tuple[tuple[Path, Path], ...]:
-    """The output of every input, before anything is touched.
-
-    Raises:
-        UsageError: an input that does not exist or is a folder, two inputs for one output, an
-            output that is its own input, or an `out` that is a file with more than one input.
-    """
-    for path in inputs:
-        kind = _kind(path)
-        if kind == "nothing":
-            raise UsageError("no such file", file=path, remedy="check the path")
-        if kind == "folder":
-            raise UsageError("is a folder", file=path, remedy=f"name its pictures: {path}/*")
-    kind = _kind(out)
-    to_file = out.suffix.lower() in PICTURE_SUFFIXES and kind != "folder"
-    if to_file and len(inputs) > 1:
-        raise UsageError(
-            f"is one file for {len(inputs)} inputs", file=out, remedy="give -o a folder"
-        )
-    if not to_file and kind == "file":
-        raise UsageError("is not a folder", file=out, remedy="give -o a folder or a picture's name")
-    pairs = tuple((path, out if to_file else out / path.name) for path in inputs)
-    sources: dict[Path, Path] = {}
-    for source, target in pairs:
-        key = Path(os.path.normcase(target.resolve()))
-        if key in sources:
-            raise UsageError(
-                f"and {sources[key]} would both be written to {target}",
-                file=source,
-                remedy="restore them into different folders",
-            )
-        if target.resolve() == source.resolve() and not overwrite:
-            raise UsageError(
-                "would be overwritten by its own result",
-                file=source,
-                remedy="give -o another folder, or --overwrite",
-            )
-        sources[key] = source
-    return pairs
+    @cached_property
+    def _stdin(self) -> bytes:
+        return sys.stdin.buffer.read()
 
 
-def _kind(path: Path) -> Literal["nothing", "file", "folder"]:
-    """What there is at a path.
+def _outcome(passed: Passed[Item, Summary]) -> Outcome:
+    item, error = passed.item, passed.error
+    if error is not None:
+        if error.file is None:
+            error.file = item.source or STREAM
+        return Outcome(item, "failed", error, seconds=passed.seconds)
+    if passed.kept is None:
+        return Outcome(item, "skipped", seconds=passed.seconds)
+    return Outcome(item, "restored", None, passed.kept, passed.seconds)
+
+
+def _exists(target: Path | None) -> bool:
+    """Whether there is something at an output already, be it a broken link.
 
     Raises:
-        UsageError: the system does not say: the name is too long, or its folder is closed to us.
+        OutputError: the system does not say.
     """
     try:
-        if path.is_dir():
-            return "folder"
-        return "file" if path.exists() else "nothing"
+        return target is not None and (target.exists() or target.is_symlink())
     except OSError as error:
         cause = f"cannot be looked up ({error.strerror})"
-        raise UsageError(cause, file=path, remedy="check the path") from error
+        raise OutputError(cause, file=target, remedy="give -o another folder") from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -196,9 +253,19 @@ def _make_folder(folder: Path) -> None:
         raise OutputError(cause, file=folder, remedy="give -o another folder") from error
 
 
-def _check_settings(settings: Settings) -> None:
+def _check_numbers(request: RestoreRequest) -> None:
+    """Make sure that scale, strength, range and limit make sense.
+
+    Raises:
+        UsageError: one does not.
+    """
+    settings = request.settings
+    if request.scale not in SCALES:
+        raise UsageError(f"a scale of {request.scale}", remedy="--scale takes 1, 2 or 4")
     if not 0.0 <= settings.strength <= 1.0:
         raise UsageError(f"a strength of {settings.strength}", remedy="--strength takes 0 to 1")
+    if request.max_pixels < 1:
+        raise UsageError(f"a limit of {request.max_pixels}", remedy="--max-pixels takes 1 and more")
     if isinstance(settings.range, tuple):
         low, high = settings.range
         if not (low < high and math.isfinite(high - low)):

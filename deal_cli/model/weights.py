@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,22 @@ from typing import Any
 from torch import Tensor
 
 import deal_cli
-from deal_cli.config import NetworkConfig, from_mapping, to_mapping
-from deal_cli.errors import OutputError, UsageError, WeightsError
+from deal_cli.config import MOST_TONE_WIDTH, NetworkConfig, from_mapping, to_mapping
+from deal_cli.errors import UsageError, WeightsError
 from deal_cli.model.network import Enhancer
+from deal_cli.model.tensor_file import AS_WRITTEN, opened, quoted, shapes_of
+from deal_cli.model.tensor_file import read_safetensors as read_safetensors
+from deal_cli.model.tensor_file import write_safetensors as write_safetensors
 from deal_cli.model.tone import TonePredictor
 
 CHECKSUMS = "SHA256SUMS"
 ENHANCER_FORMAT = "deal-enhancer/1"
 SUFFIXES = frozenset({".safetensors", ".onnx"})
 TONE_FORMAT = "deal-tone/1"
+TONE = "tone"
+
+#: Bytes; the published network has 2 million numbers, a sixtieth of this.
+LARGEST = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class EnhancerWeights:
-    """Everything a weight file says about an enhancer."""
+    """Everything a weight file says about an enhancer; the tensors fit the configuration."""
 
     file: WeightFile
     config: NetworkConfig
@@ -47,20 +55,9 @@ class EnhancerWeights:
     training: Mapping[str, Any]
 
     def network(self) -> Enhancer:
-        """The network with these weights, in float32, in evaluation mode.
-
-        Raises:
-            WeightsError: the tensors do not fit the configuration.
-        """
+        """The network with these weights, in float32, in evaluation mode."""
         network = Enhancer(self.config)
-        try:
-            network.load_state_dict(dict(self.tensors), strict=True)
-        except RuntimeError as error:
-            raise WeightsError(
-                "the tensors do not fit the architecture the file states",
-                file=self.file.path,
-                remedy="use the file as `deal train` wrote it",
-            ) from error
+        network.load_state_dict(dict(self.tensors), strict=True)
         return network.eval()
 
 
@@ -78,35 +75,47 @@ def weights_folder() -> Path:
 
 
 def bundled_checksums() -> dict[str, str]:
-    """File name -> SHA-256 of every bundled weight file."""
-    lines = (weights_folder() / CHECKSUMS).read_text(encoding="utf-8").splitlines()
-    return {name: digest for digest, name in (line.split() for line in lines if line)}
+    """File name -> SHA-256 of every bundled weight file.
+
+    Raises:
+        WeightsError: there are none, or the list of them is damaged.
+    """
+    path = weights_folder() / CHECKSUMS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
+        return {name: digest for digest, name in pairs}
+    except (OSError, ValueError) as error:
+        cause = "is no list of checksums"
+        raise WeightsError(cause, file=path, remedy="reinstall deal-cli") from error
 
 
 def find(name_or_file: str, suffix: str = ".safetensors") -> WeightFile:
     """A bundled name (`deal`) or a path to a file, with its checksum verified when bundled.
 
     Raises:
-        WeightsError: no such name or file, or a bundled file that is damaged.
+        WeightsError: no such name or file, one too large to be weights, or a bundled file that is
+            damaged.
     """
     path = Path(name_or_file)
     try:
         folder, checksums = weights_folder(), bundled_checksums()
     except WeightsError:
-        if not path.is_file():
+        if path.suffix not in SUFFIXES and not _exists(path):
             raise
-        return WeightFile(path.stem, path, _sha256(path))
+        return _measured(path)
     names = [Path(n).stem for n in checksums if n.endswith(suffix)]
+    missing = "give --weights an existing file"
     if name_or_file in names:  # a name comes before a file that happens to be called so
         path = folder / (name_or_file + suffix)
-    elif path.suffix in SUFFIXES and not path.is_file():
-        raise WeightsError("no such file", file=path, remedy="give --weights an existing file")
-    elif not path.is_file():
+        missing = "reinstall deal-cli"
+    elif path.suffix not in SUFFIXES and not _exists(path):
+        enhancers = ", ".join(sorted(set(names) - {TONE}))
         raise WeightsError(
-            f"no bundled weights are called '{name_or_file}'",
-            remedy=f"--weights takes a file or one of: {', '.join(sorted(names))}",
+            f"no bundled weights are called '{quoted(name_or_file)}'",
+            remedy=f"--weights takes a file or one of: {enhancers}",
         )
-    file = WeightFile(path.stem, path, _sha256(path))
+    file = _measured(path, missing)
     bundled = path.resolve().parent == folder.resolve()
     if bundled and checksums.get(path.name, file.sha256) != file.sha256:
         raise WeightsError("does not match its checksum", file=path, remedy="reinstall deal-cli")
@@ -117,33 +126,51 @@ def load_enhancer(name_or_file: str) -> EnhancerWeights:
     """The enhancer weights of a bundled name or a safetensors file.
 
     Raises:
-        WeightsError: missing, damaged, not safetensors, or not an enhancer of this program.
+        WeightsError: missing, damaged, not safetensors, not an enhancer of this program, or with
+            tensors that do not fit the configuration beside them.
     """
     file = find(name_or_file)
-    metadata, tensors = read_safetensors(file.path)
-    if metadata.get("format") != ENHANCER_FORMAT:
-        raise WeightsError(
-            f"holds '{metadata.get('format', 'unknown')}', not an enhancer",
-            file=file.path,
-            remedy="give --weights a file made by `deal train`",
-        )
-    try:
-        config = from_mapping(NetworkConfig, _table(metadata["config"]), where="config")
-        training = _table(metadata.get("training", "{}"))
-    except (KeyError, ValueError, UsageError) as error:
-        raise WeightsError(
-            f"its configuration cannot be read ({error})",
-            file=file.path,
-            remedy="use the file as `deal train` wrote it",
-        ) from error
+    with opened(file.path) as content:
+        metadata = content.metadata
+        if metadata.get("format") != ENHANCER_FORMAT:
+            raise WeightsError(
+                f"holds '{quoted(metadata.get('format', 'unknown'), 40)}', not an enhancer",
+                file=file.path,
+                remedy="give --weights a file made by `deal train`",
+            )
+        try:
+            config = network_config(metadata["config"])
+            training = _table(metadata.get("training", "{}"))
+        except (KeyError, ValueError) as error:
+            raise WeightsError(
+                f"its configuration cannot be read ({quoted(error)})",
+                file=file.path,
+                remedy=AS_WRITTEN,
+            ) from error
+        tensors = content.tensors_like(shapes_of(lambda: Enhancer(config)))
     return EnhancerWeights(file, config, tensors, training)
+
+
+def network_config(text: str) -> NetworkConfig:
+    """The sizes of a network from the JSON inside a weight file.
+
+    Raises:
+        ValueError: it is not JSON, has unknown keys, or describes no network of sane size.
+    """
+    try:
+        return from_mapping(NetworkConfig, _table(text), where="config")
+    except UsageError as error:
+        raise ValueError(str(error)) from error
 
 
 def _table(text: str) -> dict[str, Any]:
     """A JSON object; anything else is a ValueError."""
-    table = json.loads(text)
+    try:
+        table = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("is nested too deep") from error
     if not isinstance(table, dict):
-        raise ValueError(f"{text!r} is not a table")
+        raise ValueError(f"{quoted(text, 40)} is not a table")
     return table
 
 
@@ -165,16 +192,20 @@ def load_tone(enhancer: WeightFile) -> TonePredictor:
     Raises:
         WeightsError: damaged, or of another kind.
     """
-    beside = enhancer.path.with_name("tone.safetensors")
-    file = find(str(beside)) if beside.is_file() else find("tone")
-    metadata, tensors = read_safetensors(file.path)
-    if metadata.get("format") != TONE_FORMAT:
-        raise WeightsError("is not a tone predictor", file=file.path)
-    predictor = TonePredictor(int(metadata["width"]))
-    try:
-        predictor.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise WeightsError("the tensors do not fit a tone predictor", file=file.path) from error
+    beside = enhancer.path.with_name(f"{TONE}.safetensors")
+    file = find(str(beside)) if _exists(beside) else find(TONE)
+    remedy = "use --tone keep, or put the file that `deal train` wrote in its place"
+    with opened(file.path) as content:
+        if content.metadata.get("format") != TONE_FORMAT:
+            raise WeightsError("is not a tone predictor", file=file.path, remedy=remedy)
+        stated = content.metadata.get("width", "")
+        width = int(stated) if stated.isdecimal() and len(stated) <= 4 else 0
+        if not 1 <= width <= MOST_TONE_WIDTH:
+            cause = f"states the width '{quoted(stated, 40)}', not 1 to {MOST_TONE_WIDTH}"
+            raise WeightsError(cause, file=file.path, remedy=remedy)
+        tensors = content.tensors_like(shapes_of(lambda: TonePredictor(width)))
+    predictor = TonePredictor(width)
+    predictor.load_state_dict(tensors, strict=True)
     return predictor.eval()
 
 
@@ -188,43 +219,38 @@ def save_tone(path: Path, predictor: TonePredictor, training: Mapping[str, Any])
     write_safetensors(path, predictor.state_dict(), metadata)
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file.
-
-    Raises:
-        WeightsError: the file is damaged or of another kind.
-    """
-    from safetensors import SafetensorError, safe_open
-
+def _measured(path: Path, missing: str = "give --weights an existing file") -> WeightFile:
+    """A file with its checksum; what is no file, or too large for weights, is never opened."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {}), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise WeightsError("no such file", file=path, remedy=missing) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        cause = f"cannot be read ({reason})"
+        raise WeightsError(cause, file=quoted(path), remedy="check its name and folder") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
+        raise WeightsError(f"is {kind}, not weights", file=path, remedy="give --weights a file")
+    if status.st_size == 0:
+        raise WeightsError("is empty", file=path, remedy="copy it again")
+    if status.st_size > LARGEST:
         raise WeightsError(
-            f"is not a whole safetensors file ({error})",
+            f"is {status.st_size / 2**20:.0f} MiB, more than the {LARGEST / 2**20:.0f} MiB that"
+            " weights of this program may have",
             file=path,
-            remedy="pickled checkpoints are never opened; give a .safetensors file",
-        ) from error
+            remedy="give --weights a file made by `deal train`",
+        )
+    return WeightFile(path.stem, path, _sha256(path))
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written there.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    partial = path.with_suffix(".partial")
+def _exists(path: Path) -> bool:
+    """Whether there is anything of that name, pipes included; never an error."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, partial, metadata)
-        partial.replace(path)
-    except (SafetensorError, OSError) as error:
-        raise OutputError(
-            f"cannot be written ({error})", file=path, remedy="choose another folder"
-        ) from error
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _sha256(path: Path) -> str:

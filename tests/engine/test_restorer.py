@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deal_cli.engine import hardware
-from deal_cli.engine.backends import Backend, Choice, Facts, Request, TorchBackend, open_backend
+from deal_cli.engine.backends import (
+    Backend,
+    Choice,
+    Facts,
+    OutOfMemoryError,
+    Request,
+    TorchBackend,
+    open_backend,
+)
 from deal_cli.engine.restorer import Restorer, Settings, measure_range, open_restorer
 from deal_cli.errors import BackendError, UsageError
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
@@ -501,3 +509,77 @@ def test_a_kept_tone_needs_no_predictor(
     assert choice.kind == "cpu"
     with pytest.raises(AssertionError, match="is loaded"):
         open_restorer(Request("cpu"), Settings())
+
+
+# --- nodata --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("float32", -3.4028235e38), ("uint16", 0.0), ("int16", -9999.0)]
+)
+def test_what_stands_for_no_measurement_stays_and_moves_neither_range_nor_neighbours(
+    dtype: str, nodata: float, numpy_backend: MakeBackend
+) -> None:
+    values = draw_scene(0, 64, 80, "uint16").values
+    masked = values.copy()
+    masked[:20, :30] = nodata
+    absent = np.zeros(values.shape, np.bool_)
+    absent[:20, :30] = True
+    source = Frame(masked, np.dtype(dtype), Metadata(nodata=nodata))
+    assert measure_range(source, "image") == (values[~absent].min(), values[~absent].max())
+    backend = numpy_backend(smoothed)
+    restored = Restorer(backend, KEEP).restore(source).frame.values
+    assert (restored[absent] == np.float32(nodata)).all()
+    inner = ~absent
+    inner[[0, -1]] = inner[:, [0, -1]] = False  # the filter darkens the edges
+    assert np.abs(restored - values)[inner].max() < np.ptp(values) / 2
+
+
+@pytest.mark.parametrize("nodata", [0, 100, 255])
+def test_no_measured_pixel_becomes_the_number_that_stands_for_none(
+    nodata: int, numpy_backend: MakeBackend
+) -> None:
+    values = np.array([[nodata, 1, 99, 101, 254, 60] * 8] * 16, np.float32)
+    source = Frame(values, np.dtype(np.uint8), Metadata(nodata=float(nodata)))
+    backend = numpy_backend(lambda x: np.full_like(x, nodata / 255))
+    moved = Restorer(backend, KEEP).restore(source).frame.values
+    measured = values != nodata
+    assert (moved[~measured] == nodata).all()
+    assert (np.clip(np.rint(moved[measured]), 0, 255) != nodata).all()
+    assert np.abs(moved[measured] - nodata).max() <= 1
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+def test_a_batch_gives_each_picture_what_it_gets_alone(tiny_network: Make) -> None:
+    frames = [counts(50, 130, seed=seed) for seed in range(5)]
+    frames.append(frame(np.full((50, 130), 7.0)))  # nothing to restore
+    restorer = Restorer(lively(tiny_network()), replace(KEEP, tile=96))
+    together = restorer.restore_batch(frames)
+    for source, restored in zip(frames, together, strict=True):
+        alone = restorer.restore(source)
+        assert restored.range == alone.range
+        span = max(restored.range[1] - restored.range[0], 1.0)
+        assert np.abs(restored.frame.values - alone.frame.values).max() <= 1e-5 * span
+    assert not np.array_equal(together[0].frame.values, frames[0].values)
+
+
+def test_a_batch_that_does_not_fit_is_done_one_by_one(numpy_backend: MakeBackend) -> None:
+    def fits_alone(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        if len(x) > 1:
+            raise OutOfMemoryError
+        return 1 - x
+
+    frames = [counts(seed=seed) for seed in range(3)]
+    restorer = Restorer(numpy_backend(fits_alone), KEEP)
+    for source, restored in zip(frames, restorer.restore_batch(frames), strict=True):
+        alone = Restorer(numpy_backend(lambda x: 1 - x), KEEP).restore(source)
+        assert np.array_equal(restored.frame.values, alone.frame.values)
+
+
+def test_small_pictures_go_together_and_large_ones_alone(numpy_backend: MakeBackend) -> None:
+    restorer = Restorer(numpy_backend(), KEEP)
+    assert restorer.capacity(120, 160) > 4
+    assert restorer.capacity(1, 1) < 1000
+    assert restorer.capacity(1024, 1280) == 1

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from deal_cli.imaging.files import (
     decode,
     encode,
     read_frame,
+    suffix_for,
     write_frame,
     written_whole,
 )
@@ -162,6 +165,35 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
         read_frame(tmp_path)
     with pytest.raises(PictureError, match="cannot be read"):
         read_frame(tmp_path / ("x" * 300))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        for path, what in (
+            (tmp_path / "fifo", "a FIFO"),
+            (tmp_path / "socket", "a socket"),
+            (Path("/dev/zero"), "a device"),
+        ):
+            with pytest.raises(PictureError, match=f"is {what}, not a file") as caught:
+                read_frame(path)
+            assert "-" in str(caught.value.remedy)
+            assert caught.value.file == path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.tiff", "a.jpg", "a.jpeg", "a.bmp", "a.npy"])
+def test_content_without_a_name_has_a_suffix(name: str) -> None:
+    data = encode(picture("uint8"), Path(name).suffix)
+    expected = {".tiff": ".tif", ".jpeg": ".jpg"}.get(Path(name).suffix, Path(name).suffix)
+    assert suffix_for(data) == suffix_for(data[:16]) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a", b"{}"])
+def test_content_that_is_no_picture_has_no_suffix(content: bytes) -> None:
+    with pytest.raises(PictureError):
+        suffix_for(content)
 
 
 def test_a_declared_size_beyond_the_limit_is_refused_unread() -> None:

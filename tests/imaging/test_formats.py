@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from deal_cli.errors import PictureError
+from deal_cli.errors import OutputError, PictureError
 from deal_cli.imaging.files import decode, encode
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
 
@@ -243,6 +243,22 @@ def test_pixel_density_survives_in_every_unit_that_the_format_has(suffix: str, u
     assert density.unit == unit
     assert (density.x, density.y) == pytest.approx((40, 30), abs=0.02)
     assert decode(encode(once, suffix), "x").metadata == once.metadata
+
+
+def test_a_picture_longer_than_a_jpeg_can_be_is_an_output_error() -> None:
+    frame = Frame(np.zeros((1, 65501), np.float32), np.dtype(np.uint8))
+    with pytest.raises(OutputError, match="65500") as caught:
+        encode(frame, ".jpg")
+    assert ".png" in str(caught.value)
+    assert decode(encode(frame, ".png"), "x").width == 65501
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".bmp", ".npy"])
+@pytest.mark.parametrize("density", [1e-9, 0.0, 1e12])
+def test_an_absurd_density_does_not_stop_a_picture(suffix: str, density: float) -> None:
+    source = Metadata(resolution=Resolution(density, density, "inch"))
+    data = encode(Frame(GREY8.astype("f4"), GREY8.dtype, source), suffix)
+    assert decode(data, "x").values.shape == GREY8.shape
 
 
 def test_jpeg_without_a_unit_takes_its_density_from_exif() -> None:

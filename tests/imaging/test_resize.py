@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deal_cli.errors import PictureError
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
 from deal_cli.imaging.resize import enlarge
 
@@ -49,3 +50,14 @@ def test_the_density_grows_with_the_picture_and_an_aspect_ratio_does_not() -> No
 def test_other_scales_are_refused(scale: int) -> None:
     with pytest.raises(ValueError, match="1, 2 or 4"):
         enlarge(frame(np.ones((4, 4))), scale)
+
+
+def test_a_result_beyond_the_limit_is_refused_and_says_what_lifts_it() -> None:
+    source = frame(np.ones((10, 20)))
+    with pytest.raises(PictureError) as caught:
+        enlarge(source, 4, max_pixels=3199)
+    assert "80x40" in str(caught.value)
+    assert "--max-pixels 3200" in str(caught.value)
+    assert "smaller --scale" in str(caught.value)
+    assert enlarge(source, 4, max_pixels=3200).width == 80
+    assert enlarge(source, 1, max_pixels=1) is source

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ from PIL import Image
 
 from deal_cli.engine.backends import Backend, Request
 from deal_cli.engine.restorer import Settings
-from deal_cli.errors import BackendError, ExitCode, UsageError
+from deal_cli.errors import BackendError, UsageError
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
 from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.restore import Batch, RestoreRequest, open_batch, plan_outputs
+from deal_cli.jobs.restore import Batch, RestoreRequest, open_batch, rehearse
 
 KEEP = Settings(tone="keep")
 
@@ -30,69 +32,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_frame(replace(draw_scene(1, 40, 48, "uint16")), Path("b.tif"))
     Path("notes.txt").write_text("not a picture", encoding="utf-8")
     return tmp_path
-
-
-def plan(inputs: list[str], out: str, *, overwrite: bool = False) -> list[str]:
-    pairs = plan_outputs([Path(name) for name in inputs], Path(out), overwrite=overwrite)
-    return [target.as_posix() for _, target in pairs]
-
-
-# --- the plan ------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("here")
-def test_a_folder_keeps_names_and_formats() -> None:
-    assert plan(["a.png", "b.tif"], "out") == ["out/a.png", "out/b.tif"]
-    assert plan(["a.png"], "out/deep") == ["out/deep/a.png"]
-
-
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("name", ["new.png", "new.TIF", "new.npy", "sub/new.jpg"])
-def test_one_input_may_name_its_output(name: str) -> None:
-    assert plan(["a.png"], name) == [name]
-
-
-@pytest.mark.usefixtures("here")
-def test_a_folder_called_like_a_picture_is_a_folder() -> None:
-    Path("out.png").mkdir()
-    assert plan(["a.png", "b.tif"], "out.png") == ["out.png/a.png", "out.png/b.tif"]
-
-
-@pytest.mark.usefixtures("here")
-def test_nothing_is_made_while_planning() -> None:
-    before = sorted(Path().rglob("*"))
-    plan(["a.png", "b.tif"], "out")
-    assert sorted(Path().rglob("*")) == before
-
-
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(
-    ("inputs", "out", "cause", "remedy"),
-    [
-        (["a.png", "c.png"], "out", "c.png: no such file", "check the path"),
-        (["."], "out", "is a folder", "name its pictures"),
-        (["a.png", "b.tif"], "one.png", "one.png: is one file for 2 inputs", "give -o a folder"),
-        (["a.png"], "notes.txt", "notes.txt: is not a folder", "give -o a folder"),
-        (["a.png", "./a.png"], "out", "would both be written to", "different folders"),
-        (["a.png"], ".", "overwritten by its own result", "--overwrite"),
-        (["a.png"], "a.png", "overwritten by its own result", "--overwrite"),
-        (["n" * 300 + ".png"], "out", "cannot be looked up", "check the path"),
-        (["a.png"], "n" * 300, "cannot be looked up", "check the path"),
-    ],
-)
-def test_what_cannot_be_planned_is_an_error_of_use(
-    inputs: list[str], out: str, cause: str, remedy: str
-) -> None:
-    with pytest.raises(UsageError) as caught:
-        plan(inputs, out)
-    assert cause in str(caught.value)
-    assert remedy in str(caught.value)
-    assert caught.value.exit_code == ExitCode.USAGE
-
-
-@pytest.mark.usefixtures("here")
-def test_a_picture_may_replace_itself_when_told_to() -> None:
-    assert plan(["a.png"], ".", overwrite=True) == ["a.png"]
 
 
 # --- settings ------------------------------------------------------------------------------------
@@ -117,7 +56,14 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_loaded(
     settings: Settings,
 ) -> None:
     with pytest.raises(UsageError, match=r"--strength|--range"):
-        open_batch(RestoreRequest([Path("a.png")], Path("out"), settings=settings))
+        open_batch(RestoreRequest(["a.png"], "out", settings=settings))
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("option", "value"), [("scale", 3), ("scale", 0), ("max_pixels", 0)])
+def test_numbers_that_make_no_sense_are_refused_too(option: str, value: int) -> None:
+    with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} takes"):
+        open_batch(RestoreRequest(["a.png"], "out", **{option: value}))
 
 
 # --- the run -------------------------------------------------------------------------------------
@@ -125,9 +71,8 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_loaded(
 
 def batch(inputs: list[str], out: str, weights: Path, **options: Any) -> Batch:
     settings = options.pop("settings", KEEP)
-    paths = [Path(name) for name in inputs]
     return open_batch(
-        RestoreRequest(paths, Path(out), Request("cpu", str(weights)), settings, **options)
+        RestoreRequest(inputs, out, Request("cpu", str(weights)), settings, **options)
     )
 
 
@@ -142,9 +87,9 @@ def test_one_bad_file_does_not_stop_the_others(fresh_weights: Path) -> None:
     assert [o.status for o in outcomes] == ["failed", "failed", "restored", "restored"]
     for outcome in outcomes[:2]:
         assert outcome.error is not None
-        assert str(outcome.error).startswith(f"{outcome.input}: ")
+        assert str(outcome.error).startswith(f"{outcome.item.source}: ")
         assert outcome.error.remedy
-        assert outcome.describe() == ""
+        assert outcome.summary is None
     assert files() == ["a.png", "b.tif"]
 
 
@@ -270,16 +215,110 @@ def test_a_picture_that_does_not_fit_into_memory_fails_alone(fresh_weights: Path
 @pytest.mark.usefixtures("here")
 def test_an_interrupted_picture_leaves_nothing_behind(fresh_weights: Path) -> None:
     planned = batch(["a.png", "b.tif"], "out", fresh_weights)
-    run = planned.run()
-    next(run)
     planned.restorer.backend = Fails(planned.restorer.backend, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        next(run)
-    assert files() == ["a.png"]
+        list(planned.run())
+    assert not Path("out").exists() or files() == []
+    assert threading.active_count() == 1
 
 
 @pytest.mark.usefixtures("here")
 def test_an_outcome_tells_size_dtype_range_and_tone(fresh_weights: Path) -> None:
     (outcome,) = batch(["a.png"], "out", fresh_weights).run()
-    assert outcome.describe() == "48x40 uint8, range 0:255, tone kept"
+    assert str(outcome.summary) == "48x40 uint8, range 0:255, tone kept"
     assert outcome.seconds > 0
+
+
+ROW = (
+    *("input", "output", "status", "error", "width", "height", "dtype", "backend", "precision"),
+    *("weights_sha256", "range", "tone", "seconds"),
+)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_row_has_every_key_whatever_became_of_the_picture(fresh_weights: Path) -> None:
+    Path("out").mkdir()
+    Path("out/b.tif").touch()
+    planned = batch(["a.png", "b.tif", "notes.txt"], "out", fresh_weights)
+    facts = planned.restorer.backend.facts
+    made, skipped, failed = (outcome.to_json(facts) for outcome in planned.run())
+    assert tuple(made) == tuple(skipped) == tuple(failed) == ROW
+    assert (made["input"], made["output"]) == ("a.png", str(Path("out/a.png")))
+    assert (made["width"], made["height"], made["dtype"]) == (48, 40, "uint8")
+    assert (made["range"], made["tone"], made["error"]) == ([0.0, 255.0], None, None)
+    assert made["seconds"] > 0
+    assert len(made["weights_sha256"]) == 64
+    assert (skipped["status"], skipped["width"], skipped["error"]) == ("skipped", None, None)
+    assert failed["status"] == "failed"
+    assert failed["error"].startswith("notes.txt: is not a picture")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_rehearsal_touches_nothing_and_tells_what_would_be_done() -> None:
+    Path("out").mkdir()
+    Path("out/a.png").touch()
+    Path("empty").mkdir()
+    request = RestoreRequest(["a.png", "b.tif", "empty"], "out", Request("cpu", "no such weights"))
+    before = sorted(Path().rglob("*"))
+    told = [(outcome.item.source, outcome.status) for outcome in rehearse(request)]
+    assert told == [
+        (Path("a.png"), "skipped"),
+        (Path("b.tif"), "planned"),
+        (Path("empty"), "failed"),
+    ]
+    assert [o.status for o in rehearse(replace(request, overwrite=True))][0] == "planned"
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.usefixtures("here")
+def test_a_second_run_goes_on_where_the_first_stopped(fresh_weights: Path) -> None:
+    first = batch(["a.png", "b.tif"], "out", fresh_weights).run()
+    assert next(first).status == "restored"
+    first.close()
+    written = Path("out/a.png").stat()
+    second = list(batch(["a.png", "b.tif"], "out", fresh_weights).run())
+    assert second[0].status == "skipped"
+    assert Path("out/a.png").stat().st_mtime_ns == written.st_mtime_ns
+    assert files() == ["a.png", "b.tif"]
+
+
+@pytest.mark.usefixtures("here")
+def test_remains_of_a_killed_run_are_removed(fresh_weights: Path) -> None:
+    Path("out").mkdir()
+    Path("out/.a.deal-0123abcd.tmp").write_text("half", encoding="utf-8")
+    Path("out/.mine.tmp").write_text("mine", encoding="utf-8")
+    list(batch(["a.png"], "out", fresh_weights).run())
+    assert files() == [".mine.tmp", "a.png"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_picture_of_the_same_size_gets_the_same_pixels_alone_and_in_a_batch(
+    fresh_weights: Path,
+) -> None:
+    for i in range(9):
+        write_frame(draw_scene(i, 40, 48), Path(f"{i}.png"))
+    names = [f"{i}.png" for i in range(9)]
+    together = batch(names, "together", fresh_weights)
+    assert together.restorer.capacity(40, 48) > 1
+    assert all(o.status == "restored" for o in together.run())
+    for name in names:
+        (alone,) = batch([name], "alone", fresh_weights).run()
+        assert alone.status == "restored"
+        assert Path("alone", name).read_bytes() == Path("together", name).read_bytes()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_that_vanishes_while_it_is_worked_on_fails_its_pictures(
+    fresh_weights: Path,
+) -> None:
+    Path("in").mkdir()
+    for i in range(3):
+        write_frame(draw_scene(i, 40, 48), Path(f"in/{i}.png"))
+    planned = batch(["in", "a.png"], "out", fresh_weights)
+    shutil.rmtree("in")
+    outcomes = list(planned.run())
+    assert [o.status for o in outcomes] == ["failed"] * 3 + ["restored"]
+    assert "no such file" in str(outcomes[0].error)
+    shutil.rmtree("out")
+    assert [o.status for o in planned.run()][-1] == "restored"
+    assert files() == ["a.png"]

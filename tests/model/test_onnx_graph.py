@@ -168,3 +168,45 @@ def test_tensors_in_other_files_are_refused_wherever_they_are_named(
             helper.make_node("If", ["c"], ["o"], then_branch=inner, else_branch=inner)
         )
     assert refusal(model.SerializeToString()) == "keeps its tensors in other files"
+
+
+def restated(data: bytes, **facts: str) -> bytes:
+    model = onnx.load_model_from_string(data)
+    for entry in model.metadata_props:
+        entry.value = facts.get(entry.key, entry.value)
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("key", ["stride", "halo", "smallest", "precision"])
+@pytest.mark.parametrize("value", ["", "-2", "1000000000000", "two", "\x1b[2J"])
+def test_facts_that_contradict_the_configuration_are_refused(
+    exported: Exported, key: str, value: str
+) -> None:
+    cause = refusal(restated(exported.data, **{key: value}))
+    assert cause.startswith(f"states the {key} '")
+    assert cause.isprintable()
+
+
+@pytest.mark.parametrize("change", [{"time_steps": 10**9}, {"detail_radius": 10**9}, {"x": 1}])
+def test_a_configuration_out_of_bounds_is_refused(
+    exported: Exported, change: dict[str, int]
+) -> None:
+    config = json.loads(facts_of(exported.data, "")["config"])
+    cause = refusal(restated(exported.data, config=json.dumps({**config, **change})))
+    assert cause.startswith("its configuration cannot be read")
+
+
+def test_a_fact_that_is_no_text_is_refused(exported: Exported) -> None:
+    assert refusal(exported.data.replace(SHA256.encode(), b"\xff" * 64)) in {
+        "is not a whole ONNX file",
+        "does not say which weights it was exported from",
+    }
+
+
+def test_a_tensor_with_nan_is_refused(exported: Exported) -> None:
+    model = onnx.load_model_from_string(exported.data)
+    tensor = next(t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT)
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values.flat[0] = np.nan
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    assert refusal(model.SerializeToString()).startswith("holds a tensor with NaN")

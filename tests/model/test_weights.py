@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from deal_cli.errors import DealError, ExitCode, OutputError, WeightsError
 from deal_cli.model import weights
 from deal_cli.model.network import Enhancer
 from deal_cli.model.weights import (
+    bundled_checksums,
     find,
     load_enhancer,
     read_safetensors,
@@ -120,10 +123,31 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.safetensors").mkdir()
-    assert "no such file" in refusal(lambda: load_enhancer(str(tmp_path / "folder.safetensors")))
+    message = refusal(lambda: load_enhancer(str(tmp_path / "folder.safetensors")))
+    assert "is a folder, not weights" in message
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.2, 0.9, 0.999])
+def test_an_empty_file_is_refused(saved: Path) -> None:
+    saved.write_bytes(b"")
+    assert "is empty" in refusal(lambda: load_enhancer(str(saved)))
+
+
+def test_a_file_too_large_for_weights_is_refused_unread(saved: Path) -> None:
+    with saved.open("r+b") as stream:
+        stream.truncate(weights.LARGEST + 1)
+    started = time.perf_counter()
+    assert "is 512 MiB, more than" in refusal(lambda: load_enhancer(str(saved)))
+    assert time.perf_counter() - started < 0.1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w.safetensors")
+    path = str(tmp_path / "w.safetensors")
+    assert "is a pipe or device, not weights" in refusal(lambda: load_enhancer(path))
+
+
+@pytest.mark.parametrize("share", [0.001, 0.2, 0.9, 0.999])
 def test_a_truncated_file_is_refused(saved: Path, share: float) -> None:
     data = saved.read_bytes()
     saved.write_bytes(data[: int(share * len(data))])
@@ -138,6 +162,30 @@ def test_tensors_of_another_architecture_are_refused(
     other = replace(CONFIG, **change)  # type: ignore[arg-type]
     save_enhancer(path, Enhancer(CONFIG).state_dict(), other, {})
     assert "do not fit the architecture" in refusal(lambda: load_enhancer(str(path)).network())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_tensors_that_are_not_finite_are_refused(saved: Path, value: float) -> None:
+    state = Enhancer(CONFIG).state_dict()
+    state["head.2.bias"][0] = value
+    save_enhancer(saved, state, CONFIG, {})
+    assert "NaN or infinite numbers ('head.2.bias')" in refusal(lambda: load_enhancer(str(saved)))
+
+
+def test_a_negative_variance_is_refused(tmp_path: Path) -> None:
+    config = replace(CONFIG, norm="batch")
+    state = Enhancer(config).state_dict()
+    next(v for k, v in state.items() if k.endswith("running_var"))[1] = -1
+    save_enhancer(tmp_path / "w.safetensors", state, config, {})
+    message = refusal(lambda: load_enhancer(str(tmp_path / "w.safetensors")))
+    assert "holds a negative variance" in message
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32, torch.uint8])
+def test_tensors_of_another_dtype_are_refused(saved: Path, dtype: torch.dtype) -> None:
+    metadata, tensors = read_safetensors(saved)
+    write_safetensors(saved, {k: v.to(dtype) for k, v in tensors.items()}, metadata)
+    assert "not F32" in refusal(lambda: load_enhancer(str(saved)))
 
 
 class Bomb:
@@ -186,6 +234,9 @@ def test_safetensors_of_another_program_are_refused(tmp_path: Path) -> None:
         json.dumps({"width": "four"}),
         json.dumps({"width": 0}),
         json.dumps({"blocks": [{"kind": "stm"}]}),
+        json.dumps({"time_steps": 10**9}),
+        json.dumps({"\x1b[2J" * 1000: 1}),
+        "[" * 100_000,
         json.dumps({"blocks": [{"kind": "stm", "kernel_in": 4, "kernel_out": 3}]}),
     ],
 )
@@ -198,6 +249,8 @@ def test_a_configuration_that_cannot_be_read_is_refused(tmp_path: Path, config: 
     message = refusal(lambda: load_enhancer(str(path)))
     assert "its configuration cannot be read" in message
     assert message.count(str(path)) == 1
+    assert message.isprintable()
+    assert len(message) < 400
 
 
 # Found ------------------------------------------------------------------------------------------
@@ -216,6 +269,12 @@ def test_an_unknown_name_is_refused_and_the_known_ones_are_listed(bundle: Path) 
     assert message.endswith("one of: deal, paper")
 
 
+def test_the_tone_predictor_is_not_listed_among_the_enhancers(bundle: Path) -> None:
+    with (bundle / "SHA256SUMS").open("a", encoding="utf-8") as sums:
+        sums.write(f"{'0' * 64}  tone.safetensors\n")
+    assert refusal(lambda: find("dael")).endswith("one of: deal, paper")
+
+
 def test_a_tampered_bundled_file_is_refused(bundle: Path) -> None:
     path = bundle / "deal.safetensors"
     data = bytearray(path.read_bytes())
@@ -229,7 +288,12 @@ def test_a_tampered_bundled_file_is_refused(bundle: Path) -> None:
 
 def test_a_bundled_file_that_is_gone_is_refused(bundle: Path) -> None:
     (bundle / "deal.safetensors").unlink()
-    assert "cannot be read" in refusal(lambda: find("deal"))
+    assert refusal(lambda: find("deal")).endswith("no such file; reinstall deal-cli")
+
+
+def test_a_list_of_checksums_that_is_damaged_is_refused(bundle: Path) -> None:
+    (bundle / "SHA256SUMS").write_bytes(b"no list\nat\n\xff")
+    assert "is no list of checksums" in refusal(bundled_checksums)
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])

@@ -50,5 +50,14 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise PictureError(
             f"is {width}x{height}, more than {max_pixels / 1e6:g} megapixels",
-            remedy="cut it into smaller pictures",
+            remedy=f"give --max-pixels {width * height} to read it all the same",
         )
+
+
+def as_text(data: bytes) -> str:
+    """Text of a file that should be UTF-8 and in old files is Latin-1, without NUL."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return text.strip("\0").replace("\0", "\n")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.errors import PictureError
-from deal_cli.imaging.formats import METRES_PER_INCH, Pixels, check_size, truncated
+from deal_cli.imaging.formats import METRES_PER_INCH, Pixels, bounds, check_size, truncated
 from deal_cli.imaging.frame import Metadata, Resolution
 
 SIGNATURE = b"BM"
@@ -31,7 +31,14 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
     # The plugin itself, not Image.open, whose limit on pixels is global and not ours.
     picture = BmpImageFile(stream)
     check_size(*picture.size, max_pixels)
-    if picture.mode == "1":
+    tile = picture.tile[0]
+    held = stream.seek(0, os.SEEK_END) - tile.offset
+    assert isinstance(tile.args, tuple)
+    if tile.codec_name == "raw":
+        bounds.check_bytes(tile.args[1] * (picture.height - 1), held, 1)
+    else:
+        bounds.check_bytes(picture.width * picture.height, held, bounds.run_lengths(picture.width))
+    if tile.args[0] in ("1", "P;1"):
         raise PictureError(
             "has 1 bit a pixel, nothing to restore", remedy="give the grey picture itself"
         )
@@ -53,5 +60,7 @@ def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
     density = metadata.resolution
     if density is not None and density.unit != "none":
         factor = 1.0 if density.unit == "inch" else METRES_PER_INCH * 100
-        per_inch = (density.x * factor, density.y * factor)
+        # The file holds whole numbers of 31 bits per metre.
+        x, y = (min(v * factor, 5e7) for v in (density.x, density.y))
+        per_inch = (x, y)
     Image.fromarray(array).save(stream, "BMP", dpi=per_inch)

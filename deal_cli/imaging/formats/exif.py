@@ -1,189 +1,182 @@
 """EXIF blocks: a small TIFF of tags that travels inside every kind of picture file.
 
-In PNG and JPEG the block is carried whole. In TIFF its tags live among the file's own, so it is
-gathered from there when a TIFF is read and planted there when one is written. Tags that describe
-the pixels' layout belong to the file and never enter a block; the orientation does, as a tag, and
-nothing is turned.
+In PNG and JPEG the block is carried whole, so that what its maker wrote by absolute offsets stays
+readable; what must change in it is changed in place. In TIFF its tags live among the file's own:
+`tiff` gathers them from there. The orientation is a tag like any other, and nothing is turned.
 """
 
 from __future__ import annotations
 
-import io
-import os
+import contextlib
+import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from fractions import Fraction
 
+from deal_cli.imaging.formats.directory import SIZES, Tag, read_block
 from deal_cli.imaging.frame import Resolution
 
-#: Bytes of each TIFF field type, and of the numbers in it (a rational is two).
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_SIZES |= {16: 8, 17: 8, 18: 8}
-_WORDS = _SIZES | {5: 4, 10: 4}
+#: The tags of a picture's first directory that say who made it, with what and when: document,
+#: make, model, orientation, software, date, artist, host, ratings, copyright, and Windows' own.
+DESCRIPTIVE = frozenset(
+    {269, 271, 272, 274, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
+)
 
-_EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x8769, 0x8825, 0xA005
-_POINTERS = (_EXIF_IFD, _GPS_IFD, _INTEROP_IFD)
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+_UNITS = {1: "none", 2: "inch", 3: "centimetre"}
+_EXIF_DIRECTORY = 0x8769
+_SHORT, _LONG, _RATIONAL = 3, 4, 5
+_TOP = {_SHORT: 2**16 - 1, _LONG: 2**32 - 1}
 
-#: The tags of a picture's first directory that say who made it, with what and when:
-#: make, model, orientation, software, date, artist, host, copyright.
-_DESCRIPTIVE = frozenset({271, 272, 274, 305, 306, 315, 316, 33432})
+#: Sizes in pixels: of the picture in the first directory; of the picture, of the subject's place
+#: and area in EXIF's.
+_PICTURE_SIZES = frozenset({256, 257})
+_EXIF_SIZES = frozenset({40962, 40963, 37396, 41492})
+#: Pixels per length on the focal plane.
+_FOCAL_PLANE = frozenset({41486, 41487})
 
-_MAX_TAGS = 1000
+_PREFIX = b"Exif\0\0"
 
 
 @dataclass(frozen=True)
-class Tag:
-    """One tag: its numbers little-endian, or the directory that it points to."""
+class _Place:
+    """Where a tag stands in a block: its entry, and its value."""
 
-    code: int
+    entry: int
     kind: int
     count: int
-    data: bytes
-    directory: tuple[Tag, ...] = ()
+    value: int
 
 
-def gather(stream: BinaryIO) -> bytes | None:
-    """The descriptive tags of a TIFF and its EXIF and GPS directories as an EXIF block.
+def cleaned(block: bytes | None) -> bytes | None:
+    """A block as it is carried: without its thumbnail, which shows the unrestored picture.
 
-    None where the TIFF has none of them.
-
-    Raises:
-        ValueError: a tag lies outside the file, which has lost its end.
+    The thumbnail is unlinked rather than cut out, so that every offset stays true. None comes back
+    for a malformed block: it must not stop a picture.
     """
-    tags = _first_directory(stream, _DESCRIPTIVE)
-    if not tags:
+    if not block:
         return None
-    return b"II*\0" + struct.pack("<I", 8) + _build(tags, 8)
-
-
-def plant(stream: BinaryIO, block: bytes) -> None:
-    """Add the tags of an EXIF block to a little-endian classic TIFF, behind its pixels.
-
-    Args:
-        stream: a finished TIFF, readable and writable. Tags that it already has are kept.
-        block: an EXIF block; a malformed one raises ValueError and leaves the TIFF as it was.
-    """
-    added = _first_directory(io.BytesIO(block), _DESCRIPTIVE)
-    own = _first_directory(stream)
-    codes = {t.code for t in own}
-    merged = [*own, *(t for t in added if t.code not in codes)]
-    at = stream.seek(0, os.SEEK_END)
-    at += at % 2
-    stream.seek(at)
-    stream.write(_build(sorted(merged, key=lambda t: t.code), at))
-    # The file's header now points to the new directory; the old one stays as a few dead bytes.
-    stream.seek(4)
-    stream.write(struct.pack("<I", at))
-    stream.seek(0, os.SEEK_END)
+    # Some writers of PNG put JPEG's prefix before the block.
+    block = block.removeprefix(_PREFIX)
+    try:
+        order = _order(block)
+        first = struct.unpack_from(order + "I", block, 4)[0]
+        total = struct.unpack_from(order + "H", block, first)[0]
+        read_block(block)
+    except (ValueError, struct.error):
+        return None
+    link = first + 2 + 12 * total
+    return block[:link] + bytes(len(block[link : link + 4])) + block[link + 4 :]
 
 
 def density(block: bytes) -> Resolution | None:
     """The pixel density that an EXIF block states, or None."""
     try:
-        tags = {t.code: t for t in _first_directory(io.BytesIO(block))}
-        x, y = (_rational(tags[code].data) for code in (282, 283))
-        unit = struct.unpack("<H", tags[296].data)[0] if 296 in tags else 2
-    except (ValueError, KeyError, struct.error):
+        return density_of(read_block(block))
+    except ValueError:
         return None
-    if not (x > 0 and y > 0):
+
+
+def density_of(tags: Iterable[Tag]) -> Resolution | None:
+    """The pixel density that tags of a picture's directory state, or None."""
+    by_code = {t.code: t for t in tags}
+    try:
+        x, y = (_number(by_code[code]) for code in (X_RESOLUTION, Y_RESOLUTION))
+        unit = _number(by_code[RESOLUTION_UNIT]) if RESOLUTION_UNIT in by_code else 2
+    except (KeyError, ValueError, struct.error):
         return None
-    return Resolution(x, y, {2: "inch", 3: "centimetre"}.get(unit, "none"))
+    if not (0 < x < math.inf and 0 < y < math.inf):
+        return None
+    return Resolution(x, y, _UNITS.get(int(unit), "none"))
 
 
-def _rational(data: bytes) -> float:
-    above, below = struct.unpack("<II", data)
-    return above / below if below else 0.0
+def enlarged(block: bytes, scale: int) -> bytes:
+    """The block of a picture enlarged `scale` times: its sizes and densities in pixels updated.
 
-
-def _first_directory(stream: BinaryIO, wanted: frozenset[int] | None = None) -> list[Tag]:
-    """The tags of the first directory of a TIFF, classic or big; all or the wanted and pointers.
-
-    Raises:
-        ValueError: a directory or a value lies outside the file.
+    Every value is changed where it stands. One that the block has no room for stays as it is.
     """
-    length = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    head = stream.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    if order is None or len(head) < 8:
-        raise ValueError("not a TIFF header")
-    big = struct.unpack(order + "H", head[2:4])[0] == 43
-    if big and len(head) < 16:
-        raise ValueError("not a TIFF header")
-    start = head[8:16] if big else head[4:8]
-    offset = struct.unpack(order + ("Q" if big else "I"), start)[0]
-    return _read(stream, offset, length, order, wanted, big=big, depth=0)
+    changed = bytearray(block)
+    # A block that is malformed somewhere is scaled as far as it can be read.
+    with contextlib.suppress(ValueError, struct.error):
+        order = _order(block)
+        first = struct.unpack_from(order + "I", block, 4)[0]
+        places = _places(block, order, first)
+        unit = places.get(RESOLUTION_UNIT)
+        if unit is None or struct.unpack_from(order + "H", block, unit.value)[0] != 1:
+            _scale_rationals(changed, order, places, {X_RESOLUTION, Y_RESOLUTION}, scale)
+        _scale_integers(changed, order, places, _PICTURE_SIZES, scale)
+        if _EXIF_DIRECTORY in places:
+            below = struct.unpack_from(order + "I", block, places[_EXIF_DIRECTORY].value)[0]
+            places = _places(block, order, below)
+            _scale_integers(changed, order, places, _EXIF_SIZES, scale)
+            _scale_rationals(changed, order, places, _FOCAL_PLANE, scale)
+    return bytes(changed)
 
 
-def _read(
-    stream: BinaryIO,
-    offset: int,
-    length: int,
+def _order(block: bytes) -> str:
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None:
+        raise ValueError("not an EXIF block")
+    return order
+
+
+def _number(tag: Tag) -> float:
+    """The first number of a tag of unsigned integers, rationals or floats."""
+    if tag.kind == _RATIONAL:
+        above, below = struct.unpack_from("<II", tag.data)
+        return above / below if below else 0.0
+    form = {3: "<H", 4: "<I", 11: "<f", 12: "<d"}.get(tag.kind)
+    if form is None:
+        raise ValueError(f"tag {tag.code} is of kind {tag.kind}")
+    return float(struct.unpack_from(form, tag.data)[0])
+
+
+def _places(block: bytes, order: str, at: int) -> dict[int, _Place]:
+    """The places of the tags of the directory at an offset."""
+    places: dict[int, _Place] = {}
+    total = struct.unpack_from(order + "H", block, at)[0]
+    for entry in range(at + 2, at + 2 + 12 * total, 12):
+        code, kind, count = struct.unpack_from(order + "HHI", block, entry)
+        size = count * SIZES.get(kind, 1)
+        value = entry + 8 if size <= 4 else struct.unpack_from(order + "I", block, entry + 8)[0]
+        places.setdefault(code, _Place(entry, kind, count, value))
+    return places
+
+
+def _scale_rationals(
+    block: bytearray,
     order: str,
-    wanted: frozenset[int] | None,
-    *,
-    big: bool,
-    depth: int,
-) -> list[Tag]:
-    """One directory and, three deep, the directories that it points to."""
-    count_format, entry_format, offset_format = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
-
-    def take(at: int, size: int) -> bytes:
-        if at + size > length:
-            raise ValueError("a tag lies outside the file")
-        stream.seek(at)
-        return stream.read(size)
-
-    head = struct.calcsize(order + count_format)
-    total = struct.unpack(order + count_format, take(offset, head))[0]
-    if total > _MAX_TAGS:
-        raise ValueError(f"{total} tags in one directory")
-    table = take(offset + head, total * struct.calcsize(order + entry_format))
-    tags: dict[int, Tag] = {}
-    for code, kind, count, data in struct.iter_unpack(order + entry_format, table):
-        # A code stands once in a directory; a second one could only be there to make work.
-        if kind not in _SIZES or code in tags:
-            continue
-        size = count * _SIZES[kind]
-        skipped = wanted is not None and code not in wanted and code not in _POINTERS
-        if size > len(data):
-            at = struct.unpack(order + offset_format, data)[0]
-            if skipped and at + size > length:
-                raise ValueError("a tag lies outside the file")
-            data = b"" if skipped else take(at, size)
-        if skipped:
-            continue
-        data = data[:size]
-        if order == ">":
-            data = _swapped(data, _WORDS[kind])
-        if code not in _POINTERS:
-            tags[code] = Tag(code, kind, count, data)
-        elif depth < 3 and (at := int.from_bytes(data, "little")):
-            below = _read(stream, at, length, order, None, big=big, depth=depth + 1)
-            if below:
-                tags[code] = Tag(code, 4, 1, bytes(4), tuple(below))
-    return list(tags.values())
+    places: dict[int, _Place],
+    codes: Iterable[int],
+    scale: int,
+) -> None:
+    # Two tags may share one value.
+    for at in {places[c].value for c in codes if c in places and places[c].kind == _RATIONAL}:
+        above, below = struct.unpack_from(order + "II", block, at)
+        if below and above * scale >= 2**32:
+            larger = Fraction(above * scale, below)
+            above, below = larger.numerator, larger.denominator
+        else:
+            above *= scale
+        if above < 2**32:
+            struct.pack_into(order + "II", block, at, above, below)
 
 
-def _swapped(data: bytes, word: int) -> bytes:
-    import numpy as np
+def _scale_integers(
+    block: bytearray, order: str, places: dict[int, _Place], codes: Iterable[int], scale: int
+) -> None:
+    for place in (places[c] for c in codes if c in places and places[c].kind in _TOP):
+        kind = place.kind
+        numbers = struct.unpack_from(_form(order, kind, place.count), block, place.value)
+        larger = [n * scale for n in numbers]
+        if place.count == 1 and max(larger) > _TOP[kind]:
+            # One long number fits where one short number stood.
+            kind = _LONG
+        if max(larger, default=0) <= _TOP[kind]:
+            struct.pack_into(order + "H", block, place.entry + 2, kind)
+            struct.pack_into(_form(order, kind, place.count), block, place.value, *larger)
 
-    return data if word == 1 else np.frombuffer(data, f">u{word}").astype(f"<u{word}").tobytes()
 
-
-def _build(tags: list[Tag], at: int) -> bytes:
-    """A little-endian classic directory for absolute offset `at`, its long values behind it."""
-    table = bytearray()
-    values = bytearray()
-    behind = at + 2 + 12 * len(tags) + 4
-    for tag in tags:
-        data = tag.data
-        if tag.directory:
-            data = struct.pack("<I", behind + len(values))
-            values += _build(list(tag.directory), behind + len(values))
-        elif len(data) > 4:
-            data = struct.pack("<I", behind + len(values))
-            values += tag.data
-        values += bytes(len(values) % 2)
-        table += struct.pack("<HHI", tag.code, tag.kind, tag.count) + data.ljust(4, b"\0")
-    return struct.pack("<H", len(tags)) + bytes(table) + bytes(4) + bytes(values)
+def _form(order: str, kind: int, count: int) -> str:
+    return f"{order}{count}{'H' if kind == _SHORT else 'I'}"

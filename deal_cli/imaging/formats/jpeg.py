@@ -1,7 +1,8 @@
 """JPEG: 8-bit grey, lossy, and what cameras write most.
 
 Decoders fill what a cut file lacks with grey and go on, so the markers are walked to the end of
-the picture first. Thermal cameras keep further pictures behind that end; they are not read here.
+the picture first. Thermal cameras keep further pictures behind that end, and their raw counts in
+segments of their own; neither is read here nor written, for they would contradict what is restored.
 """
 
 from __future__ import annotations
@@ -14,13 +15,26 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.errors import PictureError
-from deal_cli.imaging.formats import Pixels, check_size, exif, truncated
+from deal_cli.errors import OutputError, PictureError
+from deal_cli.imaging.formats import (
+    Pixels,
+    as_text,
+    bounds,
+    check_size,
+    exif,
+    photoshop,
+    truncated,
+)
 from deal_cli.imaging.frame import Metadata, Resolution
 
 SIGNATURE = b"\xff\xd8\xff"
 
+FORMAT = "jpeg"
+
 QUALITY = 95
+
+#: libjpeg's limit, in pixels.
+MAX_EDGE = 65500
 
 #: Grey saved as colour comes back with channels up to this far apart, in grey levels.
 CHROMA_ROUNDING = 2
@@ -31,45 +45,67 @@ _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _MAX_SEGMENT = 65533
 _EXIF_PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
-_APP1, _START_OF_SCAN, _END_OF_IMAGE = 0xE1, 0xDA, 0xD9
+_EXTENDED_XMP_PREFIX = b"http://ns.adobe.com/xmp/extension/\0"
+_PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
+_APP0, _APP1, _APP13, _APP15, _COMMENT = 0xE0, 0xE1, 0xED, 0xEF, 0xFE
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+
+#: Starts of frames: those that libjpeg decodes, those of them that are coded arithmetically and
+#: so without a bound, and all.
+_DECODED, _ARITHMETIC = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA), (0xC9, 0xCA)
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def read(stream: BinaryIO, max_pixels: int) -> Pixels:
     """Read the first picture of a JPEG.
 
     Raises:
-        PictureError: truncated, CMYK, or too large.
+        PictureError: truncated, CMYK, more than 8 bits, or too large.
     """
     from PIL.JpegImagePlugin import JpegImageFile
 
     data = stream.read()
     segments = _segments(data)
-    labels = [bytes(data[start + 4 : end]) for marker, start, end in segments if marker == _APP1]
-    block = b"".join(b.removeprefix(_EXIF_PREFIX) for b in labels if b.startswith(_EXIF_PREFIX))
+    _check_frames(data, segments, max_pixels)
+    bodies = [(marker, data[start + 4 : end]) for marker, start, end in segments]
+    labels = [body for marker, body in bodies if marker == _APP1]
+    block = exif.cleaned(
+        b"".join(b.removeprefix(_EXIF_PREFIX) for b in labels if b.startswith(_EXIF_PREFIX))
+    )
     xmp = [b.removeprefix(_XMP_PREFIX) for b in labels if b.startswith(_XMP_PREFIX)]
+    comments = [body for marker, body in bodies if marker == _COMMENT]
     # The plugin itself, not Image.open, whose limit on pixels is global and not ours; and without
     # the labels, about which Pillow warns when they are malformed.
     picture = JpegImageFile(io.BytesIO(_without_labels(data, segments)))
-    check_size(*picture.size, max_pixels)
     if picture.mode not in ("L", "RGB"):
         raise PictureError(
             f"is a {picture.mode} JPEG, made for print", remedy="convert it to grey first"
         )
-    info = picture.info
-    comment = info.get("comment")
     metadata = Metadata(
-        exif=block or None,
+        exif=block,
         xmp=xmp[0] if xmp else None,
-        icc_profile=info.get("icc_profile"),
-        description=comment.decode("utf-8", errors="replace") if comment else None,
-        resolution=_resolution(info, block),
+        icc_profile=picture.info.get("icc_profile"),
+        description=(as_text(comments[0]) or None) if comments else None,
+        resolution=_resolution(picture.info, block),
+        native=_native(bodies),
     )
     return Pixels(np.asarray(picture), metadata, tolerance=CHROMA_ROUNDING)
 
 
 def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
-    """Write `(H, W)` uint8 as grey JPEG; metadata too long for a segment of 64 KiB is left out."""
+    """Write `(H, W)` uint8 as grey JPEG; metadata too long for a segment of 64 KiB is left out.
+
+    Raises:
+        OutputError: an edge is longer than libjpeg writes.
+    """
     from PIL import Image
+
+    height, width = array.shape
+    if max(width, height) > MAX_EDGE:
+        raise OutputError(
+            f"is {width}x{height}, and a JPEG holds {MAX_EDGE} pixels along an edge",
+            remedy="write to .png or .tif",
+        )
 
     options: dict[str, Any] = {}
     if metadata.exif and len(metadata.exif) + len(_EXIF_PREFIX) <= _MAX_SEGMENT:
@@ -89,7 +125,60 @@ def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
         # Pillow writes whole dots per inch only; the JFIF header holds unit and densities here.
         assert bytes(data[6:11]) == b"JFIF\0"
         data[13:18] = _density(metadata.resolution)
-    stream.write(data)
+    stream.write(_with_native(bytes(data), metadata))
+
+
+def _check_frames(data: bytes, segments: list[tuple[int, int, int]], max_pixels: int) -> None:
+    """Refuse what no decoder is at hand for, and sizes that are too large, or not in the file.
+
+    Raises:
+        PictureError: one of these.
+    """
+    for marker, start, end in segments:
+        if marker not in _FRAMES or end - start < 9:
+            continue
+        bits, height, width = struct.unpack_from(">BHH", data, start + 4)
+        check_size(width, height, max_pixels)
+        if marker not in _DECODED or bits != 8:
+            kind = "lossless" if marker not in _DECODED else f"{bits}-bit"
+            raise PictureError(
+                f"is a {kind} JPEG, which deal does not read", remedy="save it as PNG or TIFF"
+            )
+        if marker not in _ARITHMETIC:
+            bounds.check_jpeg(width, height, len(data))
+
+
+def _native(bodies: list[tuple[int, bytes]]) -> tuple[str, bytes] | None:
+    """The segments that only a JPEG holds: IPTC, extended XMP, further comments."""
+    resources = photoshop.without_previews(
+        b"".join(
+            body.removeprefix(_PHOTOSHOP_PREFIX)
+            for marker, body in bodies
+            if marker == _APP13 and body.startswith(_PHOTOSHOP_PREFIX)
+        )
+    )
+    room = _MAX_SEGMENT - len(_PHOTOSHOP_PREFIX)
+    kept = [
+        (_APP13, _PHOTOSHOP_PREFIX + resources[at : at + room])
+        for at in range(0, len(resources), room)
+    ]
+    kept += [(m, b) for m, b in bodies if m == _APP1 and b.startswith(_EXTENDED_XMP_PREFIX)]
+    kept += [(m, b) for m, b in bodies if m == _COMMENT][1:]
+    if not kept:
+        return None
+    return FORMAT, b"".join(struct.pack(">BBH", 0xFF, m, len(b) + 2) + b for m, b in kept)
+
+
+def _with_native(data: bytes, metadata: Metadata) -> bytes:
+    """A finished JPEG with the metadata's native segments behind its own labels."""
+    if metadata.native is None or metadata.native[0] != FORMAT:
+        return data
+    at = next(
+        start
+        for marker, start, _ in _segments(data)
+        if marker != _COMMENT and not _APP0 <= marker <= _APP15
+    )
+    return data[:at] + metadata.native[1] + data[at:]
 
 
 def _segments(data: bytes) -> list[tuple[int, int, int]]:
@@ -136,7 +225,7 @@ def _without_labels(data: bytes, segments: list[tuple[int, int, int]]) -> bytes:
     return b"".join([*parts, data[kept_to:]])
 
 
-def _resolution(info: dict[Any, Any], block: bytes) -> Resolution | None:
+def _resolution(info: dict[Any, Any], block: bytes | None) -> Resolution | None:
     """The JFIF density; without a unit there, the density of EXIF; else the aspect ratio."""
     unit = info.get("jfif_unit")
     x, y = (float(v) for v in info.get("jfif_density", (1, 1)))

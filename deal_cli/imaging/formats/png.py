@@ -2,14 +2,14 @@
 
 The pixels are libpng's work (Pillow turns 16-bit RGB into 8 bits without a word). The chunks
 around them are walked here: that shows a truncated file for what it is, and carries pixel
-density, EXIF, XMP, profile and description over byte for byte.
+density, EXIF, XMP, profile, texts and calibration over byte for byte.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
@@ -19,12 +19,16 @@ from deal_cli.imaging.formats import (
     METRES_PER_INCH,
     TRUNCATED_REMEDY,
     Pixels,
+    bounds,
     check_size,
-    truncated,
+    chunks,
+    exif,
 )
 from deal_cli.imaging.frame import Metadata, Resolution
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = chunks.SIGNATURE
+
+FORMAT = "png"
 
 #: zlib level: 6 takes four times as long as this to save 2 % of a thermal picture.
 LEVEL = 3
@@ -32,48 +36,54 @@ LEVEL = 3
 XMP_KEYWORD = "XML:com.adobe.xmp"
 DESCRIPTION_KEYWORD = "Description"
 
-#: A compressed text or profile that unpacks to more than this is left out, not unpacked.
-MAX_UNPACKED = 16 * 2**20
+_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What IHDR declares."""
+
+    width: int
+    height: int
+    bits: int
+    colour_type: int
 
 
 def read(stream: BinaryIO, max_pixels: int) -> Pixels:
     """Read one PNG; grey of fewer than 8 bits, and palettes, come out as 8 bits.
 
     Raises:
-        PictureError: truncated, 1 bit a pixel, or too large.
+        PictureError: truncated, damaged, animated, 1 bit a pixel, or too large.
     """
     import imagecodecs
 
-    data = stream.read()
-    chunks: dict[bytes, bytes] = {}
-    texts: dict[str, str] = {}
-    needed: list[bytes | memoryview] = [SIGNATURE]
-    for kind, chunk in _walk(data):
-        body = chunk[8:-4]
-        if kind == b"IHDR":
-            width, height, bits, colour_type = struct.unpack_from(">IIBB", body)
-            check_size(width, height, max_pixels)
-            if bits == 1 and colour_type == 0:
-                raise PictureError(
-                    "has 1 bit a pixel, nothing to restore", remedy="give the grey picture itself"
-                )
-        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+    header = _Header(0, 0, 0, 0)
+    pixels: list[bytes | memoryview] = [SIGNATURE]
+    packed = 0
+    held: dict[bytes | str, bytes | str] = {}
+    native: list[bytes] = []
+    for kind, chunk in chunks.walk(stream.read()):
+        whole, body = chunks.is_whole(chunk), chunk[8:-4]
+        if kind in _NEEDED:
+            if not whole:
                 raise PictureError("is damaged (a checksum is wrong)", remedy=TRUNCATED_REMEDY)
-            needed.append(chunk)
-        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-            texts.update(_text(kind, bytes(body)))
-        elif kind in (b"pHYs", b"eXIf", b"iCCP"):
-            chunks.setdefault(kind, bytes(body))
-    metadata = Metadata(
-        resolution=_resolution(chunks.get(b"pHYs")),
-        exif=chunks.get(b"eXIf"),
-        xmp=texts[XMP_KEYWORD].encode() if XMP_KEYWORD in texts else None,
-        icc_profile=_profile(chunks.get(b"iCCP")),
-        description=texts.get(DESCRIPTION_KEYWORD),
-    )
+            pixels.append(chunk)
+            packed += len(body) if kind == b"IDAT" else 0
+            if kind == b"IHDR":
+                header = _Header(*struct.unpack_from(">IIBB", body))
+                _check_header(header, max_pixels)
+        elif kind == b"acTL" and not packed and int.from_bytes(body[:4], "big") > 1:
+            raise PictureError(
+                "holds more than one picture", remedy="save each frame to a file of its own"
+            )
+        elif whole:
+            native += _kept(kind, bytes(chunk), header, held)
+    bits = header.bits * _CHANNELS.get(header.colour_type, 1)
+    bounds.check_bytes(header.width * header.height * bits // 8, packed, bounds.DEFLATE)
     # libpng prints its doubts to stderr, so it is shown these chunks alone, and whole.
-    return Pixels(imagecodecs.png_decode(b"".join(needed)), metadata)
+    return Pixels(imagecodecs.png_decode(b"".join(pixels)), _metadata(held, native))
 
 
 def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
@@ -84,69 +94,88 @@ def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
     header = len(SIGNATURE) + 8 + 13 + 4
     stream.write(data[:header])
     if metadata.icc_profile is not None:
-        _put(stream, b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc_profile))
+        packed = zlib.compress(metadata.icc_profile)
+        stream.write(chunks.make(b"iCCP", b"ICC profile\0\0" + packed))
     if metadata.resolution is not None:
-        _put(stream, b"pHYs", _physical(metadata.resolution))
+        stream.write(chunks.make(b"pHYs", _physical(metadata.resolution)))
     if metadata.exif is not None:
-        _put(stream, b"eXIf", metadata.exif)
+        stream.write(chunks.make(b"eXIf", metadata.exif))
     if metadata.xmp is not None:
-        _put(stream, b"iTXt", XMP_KEYWORD.encode() + b"\0\0\0\0\0" + metadata.xmp)
+        stream.write(chunks.make(b"iTXt", _international(XMP_KEYWORD, metadata.xmp)))
     if metadata.description is not None:
         text = metadata.description.encode()
-        _put(stream, b"iTXt", DESCRIPTION_KEYWORD.encode() + b"\0\0\0\0\0" + text)
+        stream.write(chunks.make(b"iTXt", _international(DESCRIPTION_KEYWORD, text)))
+    if metadata.native is not None and metadata.native[0] == FORMAT:
+        stream.write(metadata.native[1])
     stream.write(data[header:])
 
 
-def _walk(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Kind and bytes of each chunk up to the end mark."""
-    view = memoryview(data)
-    position = len(SIGNATURE)
-    kind = b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            raise truncated()
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > len(data):
-            raise truncated()
-        yield kind, view[position:end]
-        position = end
+def _check_header(header: _Header, max_pixels: int) -> None:
+    """Refuse what is too large, and what has two levels only.
+
+    Raises:
+        PictureError: one of these.
+    """
+    check_size(header.width, header.height, max_pixels)
+    if header.bits == 1:
+        raise PictureError(
+            "has 1 bit a pixel, nothing to restore", remedy="give the grey picture itself"
+        )
 
 
-def _put(stream: BinaryIO, kind: bytes, body: bytes) -> None:
-    stream.write(struct.pack(">I", len(body)) + kind + body)
-    stream.write(struct.pack(">I", zlib.crc32(kind + body)))
+def _kept(
+    kind: bytes, chunk: bytes, header: _Header, held: dict[bytes | str, bytes | str]
+) -> list[bytes]:
+    """Take what the metadata hold from a chunk, or return what is carried as it is."""
+    body = chunk[8:-4]
+    if kind in chunks.TEXTS and (key := chunks.keyword(body)) in (XMP_KEYWORD, DESCRIPTION_KEYWORD):
+        if key not in held:
+            text = chunks.text(kind, body)
+            if text is not None:
+                held[key] = text
+            return []
+    elif kind in (b"pHYs", b"eXIf", b"iCCP"):
+        held.setdefault(kind, body)
+        return []
+    if kind == b"sBIT":
+        return _significant_bits(body, header)
+    return [chunk] if chunks.is_carried(kind) else []
 
 
-def _unpack(packed: bytes) -> bytes | None:
-    """What was compressed, or None where it is damaged or suspiciously large."""
-    unpacker = zlib.decompressobj()
-    try:
-        unpacked = unpacker.decompress(packed, MAX_UNPACKED)
-    except zlib.error:
-        return None
-    return unpacked if unpacker.eof else None
+def _significant_bits(body: bytes, header: _Header) -> list[bytes]:
+    """The chunk for a grey picture; nothing where colours had bits of their own."""
+    depth = max(header.bits, 8)
+    if header.colour_type not in (_GREY, _GREY_ALPHA) or not 1 <= int.from_bytes(body[:1]) <= depth:
+        return []
+    return [chunks.make(b"sBIT", body[:1])]
 
 
-def _text(kind: bytes, body: bytes) -> dict[str, str]:
-    """Keyword and text of one text chunk, or nothing where it is malformed."""
-    keyword, _, rest = body.partition(b"\0")
-    value: bytes | None = rest
-    encoding = "latin-1"
-    if kind == b"zTXt":
-        value = _unpack(rest[1:])
-    elif kind == b"iTXt":
-        encoding = "utf-8"
-        value = rest[2:].split(b"\0", 2)[-1]
-        if rest[:1] == b"\1":
-            value = _unpack(value)
-    if value is None:
-        return {}
-    return {keyword.decode("latin-1"): value.decode(encoding, errors="replace")}
+def _metadata(held: dict[bytes | str, bytes | str], native: list[bytes]) -> Metadata:
+    def block(kind: bytes) -> bytes | None:
+        body = held.get(kind)
+        return body if isinstance(body, bytes) else None
+
+    def text(key: str) -> str | None:
+        value = held.get(key)
+        return value if isinstance(value, str) else None
+
+    xmp = text(XMP_KEYWORD)
+    return Metadata(
+        resolution=_resolution(block(b"pHYs")),
+        exif=exif.cleaned(block(b"eXIf")),
+        xmp=xmp.encode() if xmp is not None else None,
+        icc_profile=_profile(block(b"iCCP")),
+        description=text(DESCRIPTION_KEYWORD),
+        native=(FORMAT, b"".join(native)) if native else None,
+    )
+
+
+def _international(key: str, text: bytes) -> bytes:
+    return key.encode() + b"\0\0\0\0\0" + text
 
 
 def _profile(body: bytes | None) -> bytes | None:
-    return None if body is None else _unpack(body.partition(b"\0")[2][1:])
+    return None if body is None else chunks.unpacked(body.partition(b"\0")[2][1:])
 
 
 def _resolution(body: bytes | None) -> Resolution | None:

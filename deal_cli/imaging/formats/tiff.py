@@ -2,12 +2,13 @@
 
 What is read: strips or tiles, stored plainly or with LZW, deflate and their predictors (and
 whatever else tifffile and imagecodecs decode). What is written: one deflated grey page with the
-horizontal predictor, the floating-point one for floats. Other tags of the source than pixel
-density, description, EXIF, GPS, XMP and profile are not carried over.
+horizontal predictor, the floating-point one for floats, and the tags of the source that do not
+describe how it stored its pixels.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,8 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.errors import PictureError
-from deal_cli.imaging.formats import Pixels, check_size, exif, truncated
-from deal_cli.imaging.frame import Metadata, Resolution
+from deal_cli.imaging.formats import (
+    Pixels,
+    as_text,
+    bounds,
+    check_size,
+    directory,
+    exif,
+    geotiff,
+    truncated,
+)
+from deal_cli.imaging.formats.directory import Tag
+from deal_cli.imaging.frame import Metadata
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -27,8 +38,19 @@ SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 #: zlib level: higher ones cost twice the time or more and save little behind a predictor.
 LEVEL = 5
 
-_UNITS = {1: "none", 2: "inch", 3: "centimetre"}
+#: Bytes of pixels from which on offsets of 64 bits are written: classic TIFF ends at 4 GiB, and
+#: deflate can make noise a little longer.
+BIG_BYTES = 2**32 - 2**25
+
+_UNITS = {"none": 1, "inch": 2, "centimetre": 3}
 _GREY, _GREY_INVERTED, _RGB, _PALETTE, _YCBCR = 1, 0, 2, 3, 6
+
+#: The bound of each compression; JPEG is bounded otherwise, and the others hardly at all.
+_RATIOS = {1: 1, 5: bounds.LZW, 8: bounds.DEFLATE, 32773: bounds.PACKBITS, 32946: bounds.DEFLATE}
+_RATIOS |= {34925: bounds.LZMA, 50000: bounds.ZSTD}
+_JPEG = (6, 7)
+
+_ASCII, _BYTES = 2, (1, 7)
 
 # tifffile reports oddities to its logger; the user's stderr gets one line, ours.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -43,33 +65,30 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
     import tifffile
 
     length = stream.seek(0, os.SEEK_END)
-    try:
-        block = exif.gather(stream)
-    except ValueError as error:
-        raise truncated() from error
     stream.seek(0)
     with tifffile.TiffFile(stream) as tiff:
         page = _only_page(tiff)
         check_size(page.imagewidth, page.imagelength, max_pixels)
         _check_kind(page)
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-            # An interrupted writer leaves zeros where the missing strips should be.
-            if count == 0 or offset + count > length:
-                raise truncated()
+        _check_bytes(page, length)
+        tags = _tags(stream, page)
         array = page.asarray()
         if page.photometric == _PALETTE:
-            palette = np.asarray(page.colormap)
-            array = (palette >> 8).astype(np.uint8)[:, array].transpose(1, 2, 0)
+            array = _coloured(np.asarray(page.colormap), array)
         elif page.photometric == _GREY_INVERTED and array.dtype != np.uint8:
             raise PictureError(
                 "its zero is white, which would turn measurements round",
                 remedy="save it with photometric MINISBLACK",
             )
         elif page.photometric == _GREY_INVERTED:
-            array = np.subtract(np.iinfo(array.dtype).max, array, out=array)
+            white = np.iinfo(array.dtype).max
+            array = np.subtract(white, array, out=array)
+            tags = geotiff.turned_over(tags, int(white))
         elif page.planarconfig == 2 and array.ndim == 3:
             array = array.transpose(1, 2, 0)
-        return Pixels(array, _metadata(tiff, page, block))
+        # Programs that describe the array's layout there would read it wrongly after a change.
+        layout = tiff.is_shaped or tiff.is_imagej or tiff.is_ome
+        return Pixels(array, _metadata(tags, described=not layout))
 
 
 def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
@@ -86,15 +105,15 @@ def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
     extra: list[tuple[int, int, int, bytes, bool]] = []
     density = metadata.resolution
     if density is not None:
-        start["resolution"] = (density.x, density.y)
-        start["resolutionunit"] = {name: code for code, name in _UNITS.items()}[density.unit]
+        start["resolution"] = tuple(min(v, 2**32 - 1) for v in (density.x, density.y))
+        start["resolutionunit"] = _UNITS[density.unit]
     if metadata.xmp:
         extra.append((700, 1, len(metadata.xmp), metadata.xmp, True))
     tifffile.imwrite(
         stream,
         array,
         byteorder="<",
-        bigtiff=False,
+        bigtiff=array.nbytes > BIG_BYTES,
         photometric="minisblack",
         compression="adobe_deflate",
         compressionargs={"level": LEVEL},
@@ -106,23 +125,87 @@ def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
         extratags=extra,
         **start,
     )
+    directory.plant(stream, _added(metadata))
+
+
+def _added(metadata: Metadata) -> list[Tag]:
+    """The tags of the metadata that tifffile does not write; malformed blocks add none."""
+    tags: list[Tag] = []
+    if metadata.native is not None and metadata.native[0] == geotiff.FORMAT:
+        with contextlib.suppress(ValueError):
+            tags += directory.read_block(metadata.native[1])
     if metadata.exif is not None:
-        try:
-            exif.plant(stream, metadata.exif)
-        except ValueError:
-            # The source's own block is malformed; the picture is worth more than it.
-            stream.seek(0, os.SEEK_END)
+        with contextlib.suppress(ValueError):
+            tags += directory.read_block(metadata.exif, _wanted)
+    return tags
+
+
+def _wanted(code: int) -> bool:
+    """Whether a tag of the first directory of an EXIF block belongs into a TIFF's."""
+    return code in exif.DESCRIPTIVE or code == geotiff.DESCRIPTION or geotiff.is_carried(code)
+
+
+def _tags(stream: BinaryIO, page: TiffPage) -> list[Tag]:
+    """All tags of a page and, where a preview comes first, the descriptive ones of that.
+
+    Raises:
+        PictureError: the file has lost its end.
+    """
+    try:
+        own = directory.read_file(stream, _is_metadata, page.offset)
+        codes = {t.code for t in own}
+        first = directory.read_file(stream, exif.DESCRIPTIVE.__contains__)
+    except directory.OutsideFileError as error:
+        raise truncated() from error
+    except ValueError:
+        return []
+    return [*own, *(t for t in first if t.code not in codes)]
+
+
+def _is_metadata(code: int) -> bool:
+    held = (geotiff.XMP, geotiff.ICC_PROFILE, exif.X_RESOLUTION, exif.Y_RESOLUTION)
+    return code in held or code == exif.RESOLUTION_UNIT or _wanted(code)
+
+
+def _check_bytes(page: TiffPage, length: int) -> None:
+    """Refuse a page of which the file does not hold the pixels.
+
+    Raises:
+        PictureError: strips that lie outside the file, or more pixels than they can hold.
+    """
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        # An interrupted writer leaves zeros where the missing strips should be.
+        if count == 0 or offset + count > length:
+            raise truncated()
+    held = sum(page.databytecounts)
+    if page.compression in _JPEG:
+        bounds.check_jpeg(page.imagewidth, page.imagelength, held)
+    elif page.compression in _RATIOS:
+        # The chroma of YCbCr may be subsampled.
+        samples = 1 if page.photometric == _YCBCR else page.samplesperpixel
+        needed = page.imagewidth * page.imagelength * samples * page.bitspersample // 8
+        bounds.check_bytes(needed, held, _RATIOS[page.compression])
+
+
+def _coloured(palette: NDArray[Any], indices: NDArray[Any]) -> NDArray[np.uint8]:
+    """Palette indices `(H, W)` as RGB `(H, W, 3)`."""
+    # Palettes have 16 bits; some old programs write 8 into them all the same.
+    colours = palette if palette.max(initial=0) < 256 else palette >> 8
+    coloured: NDArray[np.uint8] = colours.astype(np.uint8)[:, indices].transpose(1, 2, 0)
+    return coloured
 
 
 def _only_page(tiff: TiffFile) -> TiffPage:
     import tifffile
 
-    pages = [p for p in tiff.pages if isinstance(p, tifffile.TiffPage) and not p.is_reduced]
+    every = [p for p in tiff.pages if isinstance(p, tifffile.TiffPage)]
+    pages = [p for p in every if not p.is_reduced] or every
     if not pages:
         raise truncated()
     page = pages[0]
     # ImageJ and tifffile hide further pictures behind a single page.
-    hidden = not page.is_reduced and tiff.series and tiff.series[0].size != page.size
+    own = [s for s in tiff.series if s.keyframe.offset == page.offset]
+    hidden = any(series.size != page.size for series in own)
     if len(pages) > 1 or page.imagedepth > 1 or hidden:
         raise PictureError(
             "holds more than one picture", remedy="save each page to a file of its own"
@@ -147,21 +230,16 @@ def _check_kind(page: TiffPage) -> None:
         )
 
 
-def _metadata(tiff: TiffFile, page: TiffPage, block: bytes | None) -> Metadata:
-    tags = page.tags
-    resolution = None
-    if 282 in tags and 283 in tags:
-        x, y = (a / b if b else 0.0 for a, b in (tags[282].value, tags[283].value))
-        unit = int(tags[296].value) if 296 in tags else 2
-        if x > 0 and y > 0:
-            resolution = Resolution(x, y, _UNITS.get(unit, "none"))
-    # Programs that describe the array's layout there would read it wrongly after a change of it.
-    layout = tiff.is_shaped or tiff.is_imagej or tiff.is_ome
-    xmp = tags[700].value if 700 in tags else None
+def _metadata(tags: list[Tag], *, described: bool) -> Metadata:
+    by_code = {t.code: t for t in tags}
+    xmp, profile = by_code.get(geotiff.XMP), by_code.get(geotiff.ICC_PROFILE)
+    text = by_code.get(geotiff.DESCRIPTION) if described else None
     return Metadata(
-        resolution=resolution,
-        exif=block,
-        xmp=bytes(xmp) if isinstance(xmp, bytes | tuple) else None,
-        icc_profile=page.iccprofile,
-        description=(page.description or None) if not layout else None,
+        resolution=exif.density_of(tags),
+        exif=directory.build_block(t for t in tags if t.directory or t.code in exif.DESCRIPTIVE),
+        xmp=xmp.data if xmp is not None and xmp.kind in _BYTES else None,
+        icc_profile=profile.data if profile is not None and profile.kind in _BYTES else None,
+        description=(as_text(text.data) or None) if text and text.kind == _ASCII else None,
+        native=geotiff.native(tags),
+        nodata=geotiff.nodata(tags),
     )

@@ -1,0 +1,232 @@
+"""Reading, work and writing at the same time, in the order of the inputs.
+
+The caller's thread works; a few others read ahead of it and write behind it. How far ahead is
+bounded by pixels, not by files, so memory stays flat however many pictures there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from deal_cli.errors import DealError, ExitCode, PictureError
+from deal_cli.imaging.frame import Frame
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Kept = TypeVar("Kept")
+
+READERS, WRITERS = 2, 2
+#: What may be on its way between reading and writing; a picture above it goes alone.
+FILES_IN_FLIGHT, PIXELS_IN_FLIGHT = 256, 16_000_000
+
+
+@dataclass(frozen=True)
+class Passed(Generic[Item, Kept]):
+    """What became of one item: neither `kept` nor an error when there was nothing to do.
+
+    `seconds` is its own time: reading, its share of the work, writing.
+    """
+
+    item: Item
+    kept: Kept | None
+    error: DealError | None
+    seconds: float
+
+
+def overlapped(
+    items: Sequence[Item],
+    read: Callable[[Item], Frame | None],
+    work: Callable[[Sequence[Frame]], Sequence[Made]],
+    write: Callable[[Item, Made], Kept],
+    capacity: Callable[[Frame], int],
+) -> Generator[Passed[Item, Kept]]:
+    """Read, work on and write every item, yielding what became of each, in order.
+
+    Args:
+        items: what to pass on.
+        read: an item's picture; None when there is nothing to do.
+        work: pictures of one size and dtype to one result each.
+        write: what is kept of a result once it is written; not its pixels.
+        capacity: the most pictures like this one that `work` should take at once.
+
+    An exception ends its own item alone; what is not a `DealError` is told as an internal error.
+
+    Raises:
+        DealError: what no other item would survive either (`ExitCode.UNAVAILABLE`).
+    """
+    gate = _Gate()
+    waiting = iter(enumerate(items))
+    reading: deque[Future[_Loaded[Item]]] = deque()
+    writing: deque[Future[Passed[Item, Kept]]] = deque()
+
+    def load(index: int, item: Item) -> _Loaded[Item]:
+        loaded = _Loaded(item)
+        if reserved := gate.enter(index):
+            with loaded.trial():
+                loaded.frame = read(item)
+            loaded.pixels = 0 if loaded.frame is None else loaded.frame.values.size
+            gate.admit(reserved, loaded.pixels)
+        return loaded
+
+    def finish(loaded: _Loaded[Item], made: Made | None) -> Passed[Item, Kept]:
+        kept = None
+        if made is not None:
+            with loaded.trial():
+                kept = write(loaded.item, made)
+        gate.leave(loaded.pixels)
+        return Passed(loaded.item, kept, loaded.error, loaded.seconds)
+
+    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
+        try:
+            while True:
+                room = FILES_IN_FLIGHT - len(reading) - len(writing)
+                for index, item in itertools.islice(waiting, room):
+                    reading.append(readers.submit(load, index, item))
+                if reading:
+                    for loaded, made in _work_on(_next_group(reading, capacity, gate), work):
+                        writing.append(writers.submit(finish, loaded, made))
+                elif not writing:
+                    return
+                while writing and (writing[0].done() or not reading):
+                    yield writing.popleft().result()
+        finally:
+            gate.close()
+            readers.shutdown(cancel_futures=True)
+            writers.shutdown(cancel_futures=True)
+
+
+@dataclass
+class _Loaded(Generic[Item]):
+    """One item between reading and writing."""
+
+    item: Item
+    frame: Frame | None = None
+    pixels: int = 0
+    error: DealError | None = None
+    seconds: float = 0.0
+
+    @contextlib.contextmanager
+    def trial(self) -> Iterator[None]:
+        """Time what is tried on this item, and keep how it failed."""
+        started = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self.error = _told(error)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+def _told(error: Exception) -> DealError:
+    """What is told of an exception.
+
+    Raises:
+        DealError: what ends everything.
+    """
+    if isinstance(error, DealError):
+        if error.exit_code is ExitCode.UNAVAILABLE:
+            raise error
+        return error
+    if isinstance(error, MemoryError):
+        return PictureError("does not fit into memory", remedy="cut it into smaller pictures")
+    told = DealError(f"internal error ({type(error).__name__}: {error})", remedy="please report it")
+    told.__cause__ = error
+    return told
+
+
+def _next_group(
+    reading: deque[Future[_Loaded[Item]]],
+    capacity: Callable[[Frame], int],
+    gate: _Gate,
+) -> list[_Loaded[Item]]:
+    """The next items up to one that cannot be worked on together with them."""
+    group = [reading.popleft().result()]
+    first = group[0].frame
+    while reading and first is not None and len(group) < capacity(first):
+        gate.hold(sum(loaded.pixels for loaded in group))
+        frame = reading[0].result().frame
+        gate.hold(0)
+        if frame is None or (frame.values.shape, frame.dtype) != (first.values.shape, first.dtype):
+            break
+        group.append(reading.popleft().result())
+    return group
+
+
+def _work_on(
+    group: list[_Loaded[Item]], work: Callable[[Sequence[Frame]], Sequence[Made]]
+) -> Iterator[tuple[_Loaded[Item], Made | None]]:
+    """Every item of a group with its result, which replaces its picture."""
+    frames = [loaded.frame for loaded in group if loaded.frame is not None]
+    results: Sequence[Made | None] = [None] * len(group)
+    started = time.perf_counter()
+    if len(frames) > 1:
+        with contextlib.suppress(Exception):  # whose fault it is comes out one by one
+            results = work(frames)
+    share = (time.perf_counter() - started) / len(group)
+    for loaded, result in zip(group, results, strict=True):
+        loaded.seconds += share
+        if result is None and loaded.frame is not None:
+            with loaded.trial():
+                (result,) = work([loaded.frame])
+        loaded.frame = None
+        yield loaded, result
+
+
+class _Gate:
+    """Lets readers in, in turn, while there is room for another picture like the last one."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._turn = 0
+        self._taken = 0
+        self._usual = PIXELS_IN_FLIGHT  # until one is read: the first is read alone
+        self._held = 0
+        self._closed = False
+
+    def enter(self, index: int) -> int:
+        """Wait for one's turn and for room; the pixels reserved, 0 when all is over."""
+        with self._change:
+            self._change.wait_for(lambda: self._closed or (self._turn == index and self._room()))
+            if self._closed:
+                return 0
+            self._turn += 1
+            self._taken += self._usual
+            self._change.notify_all()
+            return self._usual
+
+    def admit(self, reserved: int, pixels: int) -> None:
+        """Take the room of a picture that was read, in place of what was reserved."""
+        with self._change:
+            self._taken += pixels - reserved
+            self._usual = pixels or self._usual
+            self._change.notify_all()
+
+    def leave(self, pixels: int) -> None:
+        """Give room back."""
+        with self._change:
+            self._taken -= pixels
+            self._change.notify_all()
+
+    def hold(self, pixels: int) -> None:
+        """Count pixels that are not given back before the next picture is in as no pixels."""
+        with self._change:
+            self._held = pixels
+            self._change.notify_all()
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+    def _room(self) -> bool:
+        fits = self._taken + self._usual <= PIXELS_IN_FLIGHT
+        return fits or self._taken <= self._held
