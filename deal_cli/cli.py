@@ -70,7 +70,8 @@ def restore(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT", help="Files, folders, patterns; @FILE, a list of files and folders; or -."
+            metavar="INPUT",
+            help="Files, folders, patterns; @FILE, a list of files and folders; or -.",
         ),
     ],
     out: Annotated[

@@ -198,6 +198,26 @@ class SamplerConfig:
 
 
 @dataclass(frozen=True)
+class GeneratorConfig:
+    """Sizes and limits of the degradation generator N_G (`model/generator.py`).
+
+    Attributes:
+        rounds: R, the most operations in one attack.
+        width: feature channels.
+        operations: what it chooses from. Contrast is left out: it is not the enhancer's to restore.
+        budget: the largest sum of severities in one attack, so that it cannot win by erasing.
+    """
+
+    rounds: int = 4
+    width: int = 16
+    operations: tuple[str, ...] = (
+        *("blur", "motion", "downsample", "shading", "stripe", "row", "dead"),
+        *("gaussian", "shot", "quantise", "jpeg"),
+    )
+    budget: float = 1.0
+
+
+@dataclass(frozen=True)
 class ToneConfig:
     """One training of the tone predictor (`jobs/train_tone.py`); no steps, no predictor."""
 

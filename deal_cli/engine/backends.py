@@ -79,6 +79,7 @@ class Facts:
         stride: edges of a tile are multiples of it.
         halo: receptive radius in pixels, rounded up to the stride.
         smallest: the least edge of a tile in pixels.
+        path: of the weights' file, beside which a tone predictor may lie.
     """
 
     backend: str
@@ -90,6 +91,7 @@ class Facts:
     stride: int
     halo: int
     smallest: int
+    path: Path = Path()
 
 
 class OutOfMemoryError(Exception):
@@ -162,7 +164,7 @@ def open_backend(choice: Choice, request: Request) -> Backend:
     weights = load_enhancer(request.weights)
     network, file = weights.network(), weights.file
     try:
-        return TorchBackend(network, choice.torch_device(), file.name, file.sha256)
+        return TorchBackend(network, choice.torch_device(), file.name, file.sha256, file.path)
     except RuntimeError as error:  # torch's out of memory and missing kernels among them
         raise BackendError(
             f"the {choice.kind} backend cannot start ({str(error).splitlines()[0]})",
@@ -174,7 +176,14 @@ def open_backend(choice: Choice, request: Request) -> Backend:
 class TorchBackend(Backend):
     """The network in torch, on the CPU or a CUDA device, in the lowest precision that is safe."""
 
-    def __init__(self, network: Enhancer, device: torch.device, name: str, sha256: str) -> None:
+    def __init__(
+        self,
+        network: Enhancer,
+        device: torch.device,
+        name: str,
+        sha256: str,
+        path: Path = Path(),
+    ) -> None:
         import torch
 
         from deal_cli.model.network import folded, halo, input_edge
@@ -208,6 +217,7 @@ class TorchBackend(Backend):
                 stride=config.stride,
                 halo=halo(config),
                 smallest=input_edge(config),
+                path=path,
             )
         )
 
@@ -275,14 +285,13 @@ def _open_onnx(name_or_file: str) -> OnnxBackend:
     if Path(name_or_file).suffix == ".onnx":
         file = find(name_or_file, ".onnx")
         data = file.path.read_bytes()
-        name, sha256 = file.name, file.sha256
     else:
         weights = load_enhancer(name_or_file)
-        name, sha256 = weights.file.name, weights.file.sha256
+        file = weights.file
         beside = weights.file.path.with_suffix(".onnx")
         data = find(str(beside), ".onnx").path.read_bytes() if beside.is_file() else b""
-        if not data or onnx_graph.facts_of(data, beside)["weights_sha256"] != sha256:
-            data = onnx_graph.to_onnx(weights.network(), sha256)
+        if not data or onnx_graph.facts_of(data, beside)["weights_sha256"] != file.sha256:
+            data = onnx_graph.to_onnx(weights.network(), file.sha256)
     facts = onnx_graph.facts_of(data, name_or_file)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -307,11 +316,12 @@ def _open_onnx(name_or_file: str) -> OnnxBackend:
             device=provider,
             precision=facts["precision"],
             note="as exported",
-            weights=name,
-            sha256=sha256,
+            weights=file.name,
+            sha256=file.sha256,
             stride=int(facts["stride"]),
             halo=int(facts["halo"]),
             smallest=int(facts["smallest"]),
+            path=file.path,
         ),
     )
     _check_onnx(backend, name_or_file)

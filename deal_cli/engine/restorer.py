@@ -93,12 +93,9 @@ def open_restorer(request: Request, settings: Settings) -> tuple[Restorer, Choic
     backend = open_backend(choice, request)
     if settings.tone == "keep":
         return Restorer(backend, settings), choice
-    from deal_cli.model.weights import find, load_tone
+    from deal_cli.model.weights import load_tone
 
-    suffix = (
-        ".onnx" if choice.kind == "onnx" and request.weights.endswith(".onnx") else ".safetensors"
-    )
-    return Restorer(backend, settings, load_tone(find(request.weights, suffix))), choice
+    return Restorer(backend, settings, load_tone(backend.facts.path)), choice
 
 
 @dataclass(frozen=True, eq=False)

@@ -186,13 +186,13 @@ def save_enhancer(
     write_safetensors(path, {k: v.detach().float() for k, v in tensors.items()}, metadata)
 
 
-def load_tone(enhancer: WeightFile) -> TonePredictor:
-    """The tone predictor that belongs to enhancer weights: the one beside them, else the bundled.
+def load_tone(enhancer: Path) -> TonePredictor:
+    """The tone predictor that belongs to a file of weights: the one beside it, else the bundled.
 
     Raises:
         WeightsError: damaged, or of another kind.
     """
-    beside = enhancer.path.with_name(f"{TONE}.safetensors")
+    beside = enhancer.with_name(f"{TONE}.safetensors")
     file = find(str(beside)) if _exists(beside) else find(TONE)
     remedy = "use --tone keep, or put the file that `deal train` wrote in its place"
     with opened(file.path) as content:

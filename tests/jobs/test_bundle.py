@@ -51,7 +51,7 @@ def test_the_bundled_name_is_found_and_agrees_with_its_checksum(
         assert file.path == bundled / f"tiny{suffix}"
         assert weights.bundled_checksums()[file.path.name] == file.sha256
     assert load_enhancer("tiny").config == tiny
-    assert load_tone(find("tiny")).width == 4
+    assert load_tone(find("tiny").path).width == 4
 
 
 def test_the_graph_is_the_network_s_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -266,7 +266,7 @@ def test_a_rehearsal_touches_nothing_and_tells_what_would_be_done() -> None:
         (Path("b.tif"), "planned"),
         (Path("empty"), "failed"),
     ]
-    assert [o.status for o in rehearse(replace(request, overwrite=True))][0] == "planned"
+    assert next(rehearse(replace(request, overwrite=True))).status == "planned"
     assert sorted(Path().rglob("*")) == before
 
 

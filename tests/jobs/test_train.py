@@ -27,7 +27,7 @@ from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.jobs.train import TrainRequest, load_pictures, schedule, train
 from deal_cli.jobs.train_tone import train_tone
-from deal_cli.model.weights import WeightFile, load_enhancer, load_tone
+from deal_cli.model.weights import load_enhancer, load_tone
 
 MakeScenes = Callable[..., Path]
 
@@ -184,7 +184,7 @@ def test_the_folder_holds_all_that_a_run_leaves(
     assert weights.config == config.network
     assert weights.training["config"]["steps"] == 6
     assert weights.training["validation"]["step"] in (3, 6)
-    assert load_tone(weights.file).width == 4
+    assert load_tone(weights.file.path).width == 4
 
     grid = read_frame(run / "grids" / "00000003.png")  # degraded, restored, clean; two crops
     assert (grid.height, grid.width) == (2 * 32, 3 * 32)
@@ -348,7 +348,7 @@ def test_the_tone_predictor_moves_and_comes_back_from_its_file(tmp_path: Path) -
     assert np.isfinite([step[2] for step in steps]).all()
     # The last layer starts at zero, where every tone is the identity.
     assert all(parameter.abs().max() > 1e-3 for parameter in predictor.parameters())
-    read = load_tone(WeightFile("enhancer", tmp_path / "enhancer.safetensors", ""))
+    read = load_tone(tmp_path / "enhancer.safetensors")
     tones = [p.predict(pictures[0], 0.0, 1.0) for p in (predictor, read)]
     assert tones[0] == tones[1]
     assert tones[0].gain != 1.0
