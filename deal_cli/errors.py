@@ -6,8 +6,11 @@ flag or command mends it. Only ``cli.py`` prints it and exits.
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from pathlib import Path
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class ExitCode(IntEnum):
@@ -42,7 +45,9 @@ class DealError(Exception):
     def __str__(self) -> str:
         where = f"{self.file}: " if self.file is not None else ""
         mend = f"; {self.remedy}" if self.remedy else ""
-        return " ".join(f"{where}{self.cause}{mend}".split())
+        text = " ".join(f"{where}{self.cause}{mend}".split())
+        # Names and causes may come from anybody's file; a terminal must not act on them.
+        return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 class PictureError(DealError):

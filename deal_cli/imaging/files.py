@@ -57,6 +57,9 @@ _READERS = (
     (bmp.SIGNATURE, bmp.read, ".bmp"),
 )
 
+#: Characters of a decoder's complaint that are passed on.
+LONGEST_REASON = 100
+
 #: What is no file, and must not be opened to wait for, or to set going.
 _NO_FILES = {
     stat.S_IFIFO: "a FIFO",
@@ -251,7 +254,7 @@ def _decode(stream: BinaryIO, name: Path | str, *, luminance: bool, max_pixels: 
     except Exception as error:
         # Decoders meet damage with exceptions of every kind; all mean that the file is damaged.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        cause = f"is damaged or truncated ({reason})"
+        cause = f"is damaged or truncated ({reason[:LONGEST_REASON]})"
         raise PictureError(cause, file=name, remedy=TRUNCATED_REMEDY) from error
     metadata = pixels.metadata
     profile = metadata.icc_profile

@@ -153,14 +153,17 @@ def test_constant_jpegs_pressed_hardest_are_read(
     assert 4096**2 / len(data) < bounds.JPEG_PIXELS
 
 
-def test_run_length_bmps_that_skip_are_read() -> None:
-    whole = bytearray(bmp_of(200, 300, 1))
+def run_length_bmp(body: bytes) -> bytes:
+    data = bytes(bytearray(bmp_of(200, 300, 1))[:-10]) + body
+    return data[:2] + struct.pack("<I", len(data)) + data[6:]
+
+
+def test_run_length_bmps_are_read_unless_they_skip_most_of_their_pixels() -> None:
     rows = b"".join(bytes((200, row % 256)) + b"\0\0" for row in range(300))
+    assert decode(run_length_bmp(rows), "x").values.shape == (300, 200)
     skipping = bytes((5, 9)) + b"\0\2\0\xff" + b"\0\2\0\x2c" + b"\0\0" + b"\0\1"
-    for body in (rows, skipping):
-        data = bytes(whole[:-10]) + body
-        data = data[:2] + struct.pack("<I", len(data)) + data[6:]
-        assert decode(data, "x").values.shape == (300, 200)
+    with pytest.raises(PictureError, match="declares 60000 bytes of pixels"):
+        decode(run_length_bmp(skipping), "x")
 
 
 def test_the_limit_says_which_option_lifts_it() -> None:

@@ -37,7 +37,7 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
     if tile.codec_name == "raw":
         bounds.check_bytes(tile.args[1] * (picture.height - 1), held, 1)
     else:
-        bounds.check_bytes(picture.width * picture.height, held, bounds.run_lengths(picture.width))
+        bounds.check_bytes(picture.width * picture.height, held, bounds.RUN_LENGTHS)
     if tile.args[0] in ("1", "P;1"):
         raise PictureError(
             "has 1 bit a pixel, nothing to restore", remedy="give the grey picture itself"

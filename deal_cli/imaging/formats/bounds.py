@@ -26,17 +26,12 @@ ZSTD = 32768
 #: 273 bytes for fourteen decisions of 1/45 of a bit each: some 7100.
 LZMA = 8192
 
+#: 255 bytes for two. Rows that are skipped, which take less, hold no pixels.
+RUN_LENGTHS = 128
+
 #: A block of 64 pixels takes a bit at least, the Huffman code of its mean. Where one component is
 #: sampled four times as wide and another four times as high, eight blocks cover 1024 pixels.
 JPEG_PIXELS = 1024
-
-
-def run_lengths(width: int) -> int:
-    """Pixels for one byte of a run-length BMP of this width.
-
-    Two bytes make a run of 255 or end a row, four skip 255 rows.
-    """
-    return 128 + 64 * width
 
 
 def check_bytes(needed: int, held: int, ratio: int) -> None:

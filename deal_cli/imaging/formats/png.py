@@ -1,17 +1,20 @@
 """PNG: 8 and 16 bits, chunk by chunk.
 
-The pixels are libpng's work (Pillow turns 16-bit RGB into 8 bits without a word). The chunks
-around them are walked here: that shows a truncated file for what it is, and carries pixel
-density, EXIF, XMP, profile, texts and calibration over byte for byte.
+The pixels are Pillow's work, but for 16-bit colours, which it turns into 8 bits without a word:
+those are libpng's, which in turn fills damaged data with zeros and prints its doubts to stderr, so
+it is shown sound data only. The chunks around them are walked here: that shows a truncated file for
+what it is, and carries pixel density, EXIF, XMP, profile, texts and calibration over byte for byte.
 """
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.errors import PictureError
@@ -49,6 +52,12 @@ class _Header:
     height: int
     bits: int
     colour_type: int
+    interlaced: bool
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of pixels."""
+        return -(-self.width * self.bits * _CHANNELS.get(self.colour_type, 1) // 8)
 
 
 def read(stream: BinaryIO, max_pixels: int) -> Pixels:
@@ -57,9 +66,7 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
     Raises:
         PictureError: truncated, damaged, animated, 1 bit a pixel, or too large.
     """
-    import imagecodecs
-
-    header = _Header(0, 0, 0, 0)
+    header = _Header(0, 0, 0, 0, interlaced=False)
     pixels: list[bytes | memoryview] = [SIGNATURE]
     packed = 0
     held: dict[bytes | str, bytes | str] = {}
@@ -72,7 +79,8 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
             pixels.append(chunk)
             packed += len(body) if kind == b"IDAT" else 0
             if kind == b"IHDR":
-                header = _Header(*struct.unpack_from(">IIBB", body))
+                width, height, bits, colour_type = struct.unpack_from(">IIBB", body)
+                header = _Header(width, height, bits, colour_type, interlaced=body[12] != 0)
                 _check_header(header, max_pixels)
         elif kind == b"acTL" and not packed and int.from_bytes(body[:4], "big") > 1:
             raise PictureError(
@@ -80,10 +88,59 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
             )
         elif whole:
             native += _kept(kind, bytes(chunk), header, held)
-    bits = header.bits * _CHANNELS.get(header.colour_type, 1)
-    bounds.check_bytes(header.width * header.height * bits // 8, packed, bounds.DEFLATE)
-    # libpng prints its doubts to stderr, so it is shown these chunks alone, and whole.
-    return Pixels(imagecodecs.png_decode(b"".join(pixels)), _metadata(held, native))
+    bounds.check_bytes(header.row_bytes * header.height, packed, bounds.DEFLATE)
+    decode = _decode_wide if header.bits == 16 and header.colour_type != _GREY else _decode
+    return Pixels(decode(header, pixels), _metadata(held, native))
+
+
+def _decode(header: _Header, parts: list[bytes | memoryview]) -> NDArray[Any]:
+    """Grey, colours or a palette, with alpha where there is any, by Pillow."""
+    from PIL.PngImagePlugin import PngImageFile
+
+    # The plugin itself, not Image.open, whose limit on pixels is global and not ours.
+    picture = PngImageFile(io.BytesIO(b"".join(parts)))
+    key = picture.info.get("transparency")
+    if picture.mode == "P" or (picture.mode == "RGB" and key is not None):
+        return np.asarray(picture.convert("RGB" if key is None else "RGBA"))
+    array = np.asarray(picture)
+    if array.ndim == 2 and key is not None:
+        # One level stands for transparency; Pillow gives it as stored.
+        level = key * 255 // (2**header.bits - 1) if header.bits < 8 else key
+        if (clear := array == level).any():
+            return np.dstack([array, np.where(clear, 0, np.iinfo(array.dtype).max)]).astype(
+                array.dtype
+            )
+    return array
+
+
+def _decode_wide(header: _Header, parts: list[bytes | memoryview]) -> NDArray[Any]:
+    """16-bit colours, by libpng.
+
+    Raises:
+        PictureError: damaged, or interlaced.
+    """
+    import imagecodecs
+
+    if header.interlaced:
+        raise PictureError(
+            "holds interlaced 16-bit colours", remedy="save it in grey, or not interlaced"
+        )
+    unpacker, rest = zlib.decompressobj(), header.height * (1 + header.row_bytes)
+    for part in parts[1:]:
+        if part[4:8] == b"IDAT":
+            body = bytes(part[8:-4])
+            while body and rest >= 0:
+                rest -= len(unpacker.decompress(body, 2**20))
+                body = unpacker.unconsumed_tail
+    if rest or not unpacker.eof or unpacker.unused_data:
+        raise PictureError("is damaged (its pixels do not add up)", remedy=TRUNCATED_REMEDY)
+    wanted = [p for p in parts[1:] if p[4:8] in (b"IHDR", b"IDAT", b"IEND") or _is_key(p)]
+    return np.asarray(imagecodecs.png_decode(b"".join([SIGNATURE, *wanted])))
+
+
+def _is_key(chunk: bytes | memoryview) -> bool:
+    """Whether a chunk names one RGB colour as transparent."""
+    return chunk[4:8] == b"tRNS" and len(chunk) == 12 + 6
 
 
 def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:

@@ -9,6 +9,7 @@ describe how it stored its pixels.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -41,6 +42,9 @@ LEVEL = 5
 #: Bytes of pixels from which on offsets of 64 bits are written: classic TIFF ends at 4 GiB, and
 #: deflate can make noise a little longer.
 BIG_BYTES = 2**32 - 2**25
+
+#: Pages that are looked at: a picture and its previews are fewer.
+MOST_PAGES = 64
 
 _UNITS = {"none": 1, "inch": 2, "centimetre": 3}
 _GREY, _GREY_INVERTED, _RGB, _PALETTE, _YCBCR = 1, 0, 2, 3, 6
@@ -198,15 +202,20 @@ def _coloured(palette: NDArray[Any], indices: NDArray[Any]) -> NDArray[np.uint8]
 def _only_page(tiff: TiffFile) -> TiffPage:
     import tifffile
 
-    every = [p for p in tiff.pages if isinstance(p, tifffile.TiffPage)]
+    # A damaged file may chain pages without end.
+    every = [
+        p for p in itertools.islice(tiff.pages, MOST_PAGES) if isinstance(p, tifffile.TiffPage)
+    ]
     pages = [p for p in every if not p.is_reduced] or every
     if not pages:
         raise truncated()
     page = pages[0]
     # ImageJ and tifffile hide further pictures behind a single page.
-    own = [s for s in tiff.series if s.keyframe.offset == page.offset]
-    hidden = any(series.size != page.size for series in own)
-    if len(pages) > 1 or page.imagedepth > 1 or hidden:
+    several = len(pages) > 1 or len(every) == MOST_PAGES or page.imagedepth > 1
+    if not several:
+        own = [s for s in tiff.series if s.keyframe.offset == page.offset]
+        several = any(series.size != page.size for series in own)
+    if several:
         raise PictureError(
             "holds more than one picture", remedy="save each page to a file of its own"
         )
