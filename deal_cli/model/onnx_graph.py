@@ -157,6 +157,13 @@ def _check_graph(model: Any) -> None:
     graph = model.graph
     if _signature(graph.input) != ["picture"] or _signature(graph.output) != ["restored"]:
         raise WeightsError("does not map one float32 'picture' (B, 1, H, W) to one 'restored'")
+    words = (
+        w
+        for node in graph.node
+        for w in (node.op_type, node.domain, node.name, *node.input, *node.output)
+    )
+    if not all(isinstance(word, str) for word in words):
+        raise WeightsError("names what is no UTF-8")  # such a name comes as bytes
     if not any("restored" in node.output for node in graph.node):
         raise WeightsError("computes nothing")
     domains = {node.domain for node in graph.node} | {entry.domain for entry in model.opset_import}
