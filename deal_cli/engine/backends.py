@@ -300,7 +300,10 @@ def _open_onnx(name_or_file: str) -> OnnxBackend:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and hardware.has_nvidia():
         wanted.insert(0, "CUDAExecutionProvider")
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=wanted)
+        # Without fallback: on an error ONNX Runtime would print and try another provider.
+        session = onnxruntime.InferenceSession(
+            data, options, providers=wanted, enable_fallback=False
+        )
     except Exception as error:  # ONNX Runtime raises a class of its own for each kind of bad graph
         reason = str(error).partition("\n")[0]
         raise WeightsError(

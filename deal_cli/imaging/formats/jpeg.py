@@ -65,7 +65,7 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
     from PIL.JpegImagePlugin import JpegImageFile
 
     data = stream.read()
-    segments = _segments(data)
+    segments = walk(data)
     _check_frames(data, segments, max_pixels)
     bodies = [(marker, data[start + 4 : end]) for marker, start, end in segments]
     labels = [body for marker, body in bodies if marker == _APP1]
@@ -175,13 +175,13 @@ def _with_native(data: bytes, metadata: Metadata) -> bytes:
         return data
     at = next(
         start
-        for marker, start, _ in _segments(data)
+        for marker, start, _ in walk(data)
         if marker != _COMMENT and not _APP0 <= marker <= _APP15
     )
     return data[:at] + metadata.native[1] + data[at:]
 
 
-def _segments(data: bytes) -> list[tuple[int, int, int]]:
+def walk(data: bytes) -> list[tuple[int, int, int]]:
     """Marker, start and end of every segment up to the end of the picture.
 
     Raises:

@@ -8,6 +8,7 @@ what it is, and carries pixel density, EXIF, XMP, profile, texts and calibration
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -26,6 +27,7 @@ from deal_cli.imaging.formats import (
     check_size,
     chunks,
     exif,
+    truncated,
 )
 from deal_cli.imaging.frame import Metadata, Resolution
 
@@ -42,6 +44,13 @@ DESCRIPTION_KEYWORD = "Description"
 _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+
+#: First column and row, and steps, of each pass of an interlaced picture.
+_ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)),
+    (0, 1, 1, 2),
+)
 
 
 @dataclass(frozen=True)
@@ -55,9 +64,14 @@ class _Header:
     interlaced: bool
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of one row of pixels."""
-        return -(-self.width * self.bits * _CHANNELS.get(self.colour_type, 1) // 8)
+    def unpacked(self) -> int:
+        """Bytes of all rows, each behind the number of its filter."""
+        passes = _ADAM7 if self.interlaced else ((0, 0, 1, 1),)
+        depth = self.bits * _CHANNELS[self.colour_type]
+        sizes = [
+            (-(-(self.width - x) // dx), -(-(self.height - y) // dy)) for x, y, dx, dy in passes
+        ]
+        return sum(h * (1 + -(-w * depth // 8)) for w, h in sizes if w > 0 and h > 0)
 
 
 def read(stream: BinaryIO, max_pixels: int) -> Pixels:
@@ -66,7 +80,7 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
     Raises:
         PictureError: truncated, damaged, animated, 1 bit a pixel, or too large.
     """
-    header = _Header(0, 0, 0, 0, interlaced=False)
+    header = _Header(0, 0, 0, 0, interlaced=False)  # what comes first, or the walk ends
     pixels: list[bytes | memoryview] = [SIGNATURE]
     packed = 0
     held: dict[bytes | str, bytes | str] = {}
@@ -76,30 +90,75 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
         if kind in _NEEDED:
             if not whole:
                 raise PictureError("is damaged (a checksum is wrong)", remedy=TRUNCATED_REMEDY)
+            if packed and kind not in (b"IDAT", b"IEND"):
+                continue  # out of place
             pixels.append(chunk)
             packed += len(body) if kind == b"IDAT" else 0
             if kind == b"IHDR":
-                width, height, bits, colour_type = struct.unpack_from(">IIBB", body)
-                header = _Header(width, height, bits, colour_type, interlaced=body[12] != 0)
-                _check_header(header, max_pixels)
+                header = _header(body, max_pixels)
         elif kind == b"acTL" and not packed and int.from_bytes(body[:4], "big") > 1:
             raise PictureError(
                 "holds more than one picture", remedy="save each frame to a file of its own"
             )
         elif whole:
             native += _kept(kind, bytes(chunk), header, held)
-    bounds.check_bytes(header.row_bytes * header.height, packed, bounds.DEFLATE)
+    bounds.check_bytes(header.unpacked, packed, bounds.DEFLATE)
+    _check_pixels(header, pixels)
     decode = _decode_wide if header.bits == 16 and header.colour_type != _GREY else _decode
     return Pixels(decode(header, pixels), _metadata(held, native))
 
 
+def _header(body: memoryview, max_pixels: int) -> _Header:
+    """What IHDR declares.
+
+    Raises:
+        PictureError: too large, of two levels only, or nothing that the format knows.
+    """
+    width, height, bits, colour_type, packing, filtering, interlace = struct.unpack(
+        ">IIBBBBB", body
+    )
+    check_size(width, height, max_pixels)
+    if bits == 1 and colour_type in (_GREY, _PALETTE):
+        raise PictureError(
+            "has 1 bit a pixel, nothing to restore", remedy="give the grey picture itself"
+        )
+    if bits not in _BITS.get(colour_type, ()) or packing or filtering or interlace > 1:
+        raise PictureError("is damaged (its header makes no sense)", remedy=TRUNCATED_REMEDY)
+    return _Header(width, height, bits, colour_type, interlaced=interlace == 1)
+
+
+def _check_pixels(header: _Header, parts: list[bytes | memoryview]) -> None:
+    """Make sure that the data hold every row: decoders fill what is missing, or print of it.
+
+    Raises:
+        PictureError: they hold fewer.
+    """
+    unpacker, missing = zlib.decompressobj(), header.unpacked
+    with contextlib.suppress(zlib.error):
+        for part in parts[1:]:
+            rest = bytes(part[8:-4]) if part[4:8] == b"IDAT" else b""
+            while rest and missing > 0 and not unpacker.eof:
+                missing -= len(unpacker.decompress(rest, 2**20))
+                rest = unpacker.unconsumed_tail
+    if missing > 0:
+        raise truncated()
+
+
 def _decode(header: _Header, parts: list[bytes | memoryview]) -> NDArray[Any]:
-    """Grey, colours or a palette, with alpha where there is any, by Pillow."""
+    """Grey, colours or a palette, with alpha where there is any, by Pillow.
+
+    Raises:
+        PictureError: a pixel that the palette has no colour for.
+    """
     from PIL.PngImagePlugin import PngImageFile
 
     # The plugin itself, not Image.open, whose limit on pixels is global and not ours.
     picture = PngImageFile(io.BytesIO(b"".join(parts)))
     key = picture.info.get("transparency")
+    if picture.mode == "P":
+        colours = next((len(p) - 12 for p in parts[1:] if p[4:8] == b"PLTE"), 0) // 3
+        if np.asarray(picture).max() >= colours:
+            raise PictureError("is damaged (its palette is too short)", remedy=TRUNCATED_REMEDY)
     if picture.mode == "P" or (picture.mode == "RGB" and key is not None):
         return np.asarray(picture.convert("RGB" if key is None else "RGBA"))
     array = np.asarray(picture)
@@ -107,9 +166,8 @@ def _decode(header: _Header, parts: list[bytes | memoryview]) -> NDArray[Any]:
         # One level stands for transparency; Pillow gives it as stored.
         level = key * 255 // (2**header.bits - 1) if header.bits < 8 else key
         if (clear := array == level).any():
-            return np.dstack([array, np.where(clear, 0, np.iinfo(array.dtype).max)]).astype(
-                array.dtype
-            )
+            alpha = np.where(clear, 0, np.iinfo(array.dtype).max)
+            return np.dstack([array, alpha]).astype(array.dtype)
     return array
 
 
@@ -117,7 +175,7 @@ def _decode_wide(header: _Header, parts: list[bytes | memoryview]) -> NDArray[An
     """16-bit colours, by libpng.
 
     Raises:
-        PictureError: damaged, or interlaced.
+        PictureError: interlaced, about which libpng prints.
     """
     import imagecodecs
 
@@ -125,15 +183,6 @@ def _decode_wide(header: _Header, parts: list[bytes | memoryview]) -> NDArray[An
         raise PictureError(
             "holds interlaced 16-bit colours", remedy="save it in grey, or not interlaced"
         )
-    unpacker, rest = zlib.decompressobj(), header.height * (1 + header.row_bytes)
-    for part in parts[1:]:
-        if part[4:8] == b"IDAT":
-            body = bytes(part[8:-4])
-            while body and rest >= 0:
-                rest -= len(unpacker.decompress(body, 2**20))
-                body = unpacker.unconsumed_tail
-    if rest or not unpacker.eof or unpacker.unused_data:
-        raise PictureError("is damaged (its pixels do not add up)", remedy=TRUNCATED_REMEDY)
     wanted = [p for p in parts[1:] if p[4:8] in (b"IHDR", b"IDAT", b"IEND") or _is_key(p)]
     return np.asarray(imagecodecs.png_decode(b"".join([SIGNATURE, *wanted])))
 
@@ -165,19 +214,6 @@ def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
     if metadata.native is not None and metadata.native[0] == FORMAT:
         stream.write(metadata.native[1])
     stream.write(data[header:])
-
-
-def _check_header(header: _Header, max_pixels: int) -> None:
-    """Refuse what is too large, and what has two levels only.
-
-    Raises:
-        PictureError: one of these.
-    """
-    check_size(header.width, header.height, max_pixels)
-    if header.bits == 1:
-        raise PictureError(
-            "has 1 bit a pixel, nothing to restore", remedy="give the grey picture itself"
-        )
 
 
 def _kept(

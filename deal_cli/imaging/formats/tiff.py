@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -26,6 +27,7 @@ from deal_cli.imaging.formats import (
     directory,
     exif,
     geotiff,
+    jpeg,
     truncated,
 )
 from deal_cli.imaging.formats.directory import Tag
@@ -42,6 +44,9 @@ LEVEL = 5
 #: Bytes of pixels from which on offsets of 64 bits are written: classic TIFF ends at 4 GiB, and
 #: deflate can make noise a little longer.
 BIG_BYTES = 2**32 - 2**25
+
+#: How the descriptions begin by which tifffile, ImageJ and OME tell their readers a layout.
+_LAYOUTS = (b'{"shape"', b"shape=", b"ImageJ=", b"<?xml")
 
 #: Pages that are looked at: a picture and its previews are fewer.
 MOST_PAGES = 64
@@ -75,6 +80,7 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
         check_size(page.imagewidth, page.imagelength, max_pixels)
         _check_kind(page)
         _check_bytes(page, length)
+        _check_jpeg_strips(page, stream)
         tags = _tags(stream, page)
         array = page.asarray()
         if page.photometric == _PALETTE:
@@ -124,12 +130,18 @@ def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
         predictor=True,
         metadata=None,
         software=False,
-        description=metadata.description.encode() if metadata.description else None,
+        description=_described(metadata),
         iccprofile=metadata.icc_profile,
         extratags=extra,
         **start,
     )
     directory.plant(stream, _added(metadata))
+
+
+def _described(metadata: Metadata) -> bytes | None:
+    """The description, unless readers would take it for the layout of the pixels."""
+    text = (metadata.description or "").encode()
+    return None if not text or text.startswith(_LAYOUTS) else text
 
 
 def _added(metadata: Metadata) -> list[Tag]:
@@ -141,7 +153,7 @@ def _added(metadata: Metadata) -> list[Tag]:
     if metadata.exif is not None:
         with contextlib.suppress(ValueError):
             tags += directory.read_block(metadata.exif, _wanted)
-    return tags
+    return [t for t in tags if t.code != geotiff.DESCRIPTION or not t.data.startswith(_LAYOUTS)]
 
 
 def _wanted(code: int) -> bool:
@@ -177,6 +189,8 @@ def _check_bytes(page: TiffPage, length: int) -> None:
     Raises:
         PictureError: strips that lie outside the file, or more pixels than they can hold.
     """
+    if len(page.dataoffsets) < math.prod(page.chunked):  # tifffile fills what is missing
+        raise truncated()
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         # An interrupted writer leaves zeros where the missing strips should be.
         if count == 0 or offset + count > length:
@@ -189,6 +203,18 @@ def _check_bytes(page: TiffPage, length: int) -> None:
         samples = 1 if page.photometric == _YCBCR else page.samplesperpixel
         needed = page.imagewidth * page.imagelength * samples * page.bitspersample // 8
         bounds.check_bytes(needed, held, _RATIOS[page.compression])
+
+
+def _check_jpeg_strips(page: TiffPage, stream: BinaryIO) -> None:
+    """Refuse strips that end too early: decoders fill what they lack with grey and go on.
+
+    Raises:
+        PictureError: one does.
+    """
+    if page.compression in _JPEG:
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            stream.seek(offset)
+            jpeg.walk(stream.read(count))
 
 
 def _coloured(palette: NDArray[Any], indices: NDArray[Any]) -> NDArray[np.uint8]:
