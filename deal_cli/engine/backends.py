@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -80,6 +81,7 @@ class Facts:
         halo: receptive radius in pixels, rounded up to the stride.
         smallest: the least edge of a tile in pixels.
         path: of the weights' file, beside which a tone predictor may lie.
+        parallel: pictures of a batch that are worked on at the same time.
     """
 
     backend: str
@@ -92,6 +94,7 @@ class Facts:
     halo: int
     smallest: int
     path: Path = Path()
+    parallel: int = 1
 
 
 class OutOfMemoryError(Exception):
@@ -189,8 +192,8 @@ class TorchBackend(Backend):
         from deal_cli.model.network import folded, halo, input_edge
 
         config = network.config
-        if device.type == "cpu":
-            torch.set_num_threads(hardware.threads())
+        self._threads = hardware.threads() if device.type == "cpu" else 1
+        self._pool = ThreadPoolExecutor(self._threads, "network")
         self._channels = config.channels
         self._device = device
         reference = placed(folded(network), device, torch.float32)
@@ -218,12 +221,22 @@ class TorchBackend(Backend):
                 halo=halo(config),
                 smallest=input_edge(config),
                 path=path,
+                parallel=self._threads,
             )
         )
 
     def run(self, x: Batch) -> Batch:
+        if self._threads == 1 or len(x) == 1:
+            return self._run(x, self._threads)
+        # A core a picture: together on one picture, cores wait for each other at every layer.
+        parts = np.array_split(x, min(len(x), self._threads))
+        return np.concatenate(list(self._pool.map(lambda part: self._run(part, 1), parts)))
+
+    def _run(self, x: Batch, threads: int) -> Batch:
         import torch
 
+        if self._device.type == "cpu":
+            torch.set_num_threads(threads)  # of the calling thread
         try:
             with torch.inference_mode():
                 picture = torch.from_numpy(x).to(self._device)

@@ -124,12 +124,20 @@ class Restorer:
         self._settings = settings
         self._tone_predictor = tone_predictor
         self._tile = settings.tile
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Make what is being restored in other threads give up at its next tile, for good."""
+        self._abandoned = True
 
     def capacity(self, height: int, width: int) -> int:
         """How many pictures of one size make a good batch."""
         cuda = self.backend.facts.backend == "cuda"
         pixels = CUDA_BATCH_PIXELS if cuda else BATCH_PIXELS
-        return min(max(1, pixels // (height * width)), LARGEST_BATCH)
+        if height * width > TILE**2:
+            return 1
+        parallel = self.backend.facts.parallel
+        return min(max(1, pixels // (height * width) // parallel), LARGEST_BATCH) * parallel
 
     def restore(self, frame: Frame) -> Restored:
         """The restored picture; NaN and infinite pixels stay as and where they are.
@@ -180,10 +188,15 @@ class Restorer:
         pending = np.ones(shape, np.bool_)
         while pending.any():
             plan = plan_tiles(height, width, tile=self._tile, halo=facts.halo, stride=facts.stride)
+            missing = [tile for tile in plan if pending[tile.core].any()]
+            together = max(1, facts.parallel // len(works))
             try:
-                for tile in plan:
-                    if pending[tile.core].any():
-                        self._restore_tile(works, tile)
+                for first in range(0, len(missing), together):
+                    if self._abandoned:
+                        raise BackendError("the restoration was abandoned")
+                    tiles = missing[first : first + together]
+                    self._restore_tiles(works, tiles)
+                    for tile in tiles:
                         pending[tile.core] = False
             except OutOfMemoryError as error:
                 if len(works) > 1:  # what is done already is done again, with the same result
@@ -192,19 +205,21 @@ class Restorer:
                     return
                 self._halve_tile(max(height, width), error)
 
-    def _restore_tile(self, works: Sequence[_Work], tile: Tile) -> None:
-        """One tile of every picture; where it reaches past the picture, it sees a mirror."""
+    def _restore_tiles(self, works: Sequence[_Work], tiles: Sequence[Tile]) -> None:
+        """Some tiles of every picture; where one reaches past the picture, it sees a mirror."""
         shape = works[0].source.shape
-        rows, columns = (
-            _mirrored(part, edge) for part, edge in zip(tile.source, shape, strict=True)
-        )
-        unit = np.empty((len(works), 1, len(rows), len(columns)), np.float32)
-        for at, work in enumerate(works):
+        pairs = [(work, tile) for work in works for tile in tiles]
+        height, width = (part.stop - part.start for part in tiles[0].source)  # all have one shape
+        unit = np.empty((len(pairs), 1, height, width), np.float32)
+        for at, (work, tile) in enumerate(pairs):
+            rows, columns = (
+                _mirrored(part, edge) for part, edge in zip(tile.source, shape, strict=True)
+            )
             np.subtract(work.source[rows[:, None], columns], np.float32(work.low), out=unit[at, 0])
             unit[at] /= work.span
         np.clip(unit, 0, 1, out=unit)
         correction = self.backend.run(unit) - unit
-        for at, work in enumerate(works):
+        for at, (work, tile) in enumerate(pairs):
             target = work.out[tile.core]
             crop = correction[at, 0][tile.crop][: target.shape[0], : target.shape[1]]
             np.multiply(crop, work.span, out=target)

@@ -1,7 +1,8 @@
 """Reading, work and writing at the same time, in the order of the inputs.
 
-The caller's thread works; a few others read ahead of it and write behind it. How far ahead is
-bounded by pixels, not by files, so memory stays flat however many pictures there are.
+Two batches are worked on at a time, so that one is prepared and finished while the other computes;
+threads read ahead of them and write behind them. How far ahead is bounded by pixels, not by files,
+so memory stays flat however many pictures there are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 Kept = TypeVar("Kept")
 
-READERS, WRITERS = 2, 2
+READERS, WORKERS, WRITERS = 2, 2, 2
 #: What may be on its way between reading and writing; a picture above it goes alone.
 FILES_IN_FLIGHT, PIXELS_IN_FLIGHT = 256, 16_000_000
 
@@ -47,6 +48,7 @@ def overlapped(
     work: Callable[[Sequence[Frame]], Sequence[Made]],
     write: Callable[[Item, Made], Kept],
     capacity: Callable[[Frame], int],
+    abandon: Callable[[], None] = lambda: None,
 ) -> Generator[Passed[Item, Kept]]:
     """Read, work on and write every item, yielding what became of each, in order.
 
@@ -56,6 +58,7 @@ def overlapped(
         work: pictures of one size and dtype to one result each.
         write: what is kept of a result once it is written; not its pixels.
         capacity: the most pictures like this one that `work` should take at once.
+        abandon: makes running `work` give up soon, when all is over early.
 
     An exception ends its own item alone; what is not a `DealError` is told as an internal error.
 
@@ -65,6 +68,7 @@ def overlapped(
     gate = _Gate()
     waiting = iter(enumerate(items))
     reading: deque[Future[_Loaded[Item]]] = deque()
+    working: deque[Future[list[Future[Passed[Item, Kept]]]]] = deque()
     writing: deque[Future[Passed[Item, Kept]]] = deque()
 
     def load(index: int, item: Item) -> _Loaded[Item]:
@@ -84,23 +88,32 @@ def overlapped(
         gate.leave(loaded.pixels)
         return Passed(loaded.item, kept, loaded.error, loaded.seconds)
 
-    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
-        try:
-            while True:
-                room = FILES_IN_FLIGHT - len(reading) - len(writing)
-                for index, item in itertools.islice(waiting, room):
-                    reading.append(readers.submit(load, index, item))
-                if reading:
-                    for loaded, made in _work_on(_next_group(reading, capacity, gate), work):
-                        writing.append(writers.submit(finish, loaded, made))
-                elif not writing:
-                    return
-                while writing and (writing[0].done() or not reading):
-                    yield writing.popleft().result()
-        finally:
-            gate.close()
-            readers.shutdown(cancel_futures=True)
-            writers.shutdown(cancel_futures=True)
+    def pass_on(group: list[_Loaded[Item]]) -> list[Future[Passed[Item, Kept]]]:
+        return [writers.submit(finish, loaded, made) for loaded, made in _work_on(group, work)]
+
+    readers = ThreadPoolExecutor(READERS, "read")
+    workers = ThreadPoolExecutor(WORKERS, "work")
+    writers = ThreadPoolExecutor(WRITERS, "write")
+    try:
+        while True:
+            room = FILES_IN_FLIGHT - len(reading) - len(writing)
+            for index, item in itertools.islice(waiting, room):
+                reading.append(readers.submit(load, index, item))
+            if reading:
+                working.append(workers.submit(pass_on, _next_group(reading, capacity, gate)))
+            elif not working and not writing:
+                return
+            while len(working) >= WORKERS or (working and not reading):
+                writing.extend(working.popleft().result())
+            while writing and (writing[0].done() or not (reading or working)):
+                yield writing.popleft().result()
+    except BaseException:
+        abandon()
+        raise
+    finally:
+        gate.close()
+        for pool in (readers, workers, writers):
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass
@@ -162,7 +175,7 @@ def _next_group(
 
 def _work_on(
     group: list[_Loaded[Item]], work: Callable[[Sequence[Frame]], Sequence[Made]]
-) -> Iterator[tuple[_Loaded[Item], Made | None]]:
+) -> list[tuple[_Loaded[Item], Made | None]]:
     """Every item of a group with its result, which replaces its picture."""
     frames = [loaded.frame for loaded in group if loaded.frame is not None]
     results: Sequence[Made | None] = [None] * len(group)
@@ -171,13 +184,15 @@ def _work_on(
         with contextlib.suppress(Exception):  # whose fault it is comes out one by one
             results = work(frames)
     share = (time.perf_counter() - started) / len(group)
+    passed: list[tuple[_Loaded[Item], Made | None]] = []
     for loaded, result in zip(group, results, strict=True):
         loaded.seconds += share
         if result is None and loaded.frame is not None:
             with loaded.trial():
                 (result,) = work([loaded.frame])
         loaded.frame = None
-        yield loaded, result
+        passed.append((loaded, result))
+    return passed
 
 
 class _Gate:

@@ -172,7 +172,12 @@ class Batch:
         for folder in {item.target.parent for item in self.items if item.target}:
             remove_remains(folder)
         for passed in overlapped(
-            self.items, self._read, self.restorer.restore_batch, self._write, self._capacity
+            self.items,
+            self._read,
+            self.restorer.restore_batch,
+            self._write,
+            self._capacity,
+            self.restorer.abandon,
         ):
             yield _outcome(passed)
 

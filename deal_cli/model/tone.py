@@ -85,6 +85,7 @@ class TonePredictor(nn.Module):
     @torch.inference_mode()
     def predict(self, values: NDArray[np.float32], low: float, high: float) -> Tone:
         """The tone of one picture `(H, W)`, whose range `low` to `high` is [0, 1]."""
+        torch.set_num_threads(1)  # of this thread; it is soon done, and others have work
         small = thumbnail(values)
         unit = ((small - low) / (high - low)).clamp(0, 1)
         log_gain, offset, log_gamma, log_error = self(unit)[0].tolist()

@@ -583,3 +583,13 @@ def test_small_pictures_go_together_and_large_ones_alone(numpy_backend: MakeBack
     assert restorer.capacity(120, 160) > 4
     assert restorer.capacity(1, 1) < 1000
     assert restorer.capacity(1024, 1280) == 1
+
+
+def test_an_abandoned_picture_gives_up_at_its_next_tile(numpy_backend: MakeBackend) -> None:
+    restorer = Restorer(numpy_backend(), replace(KEEP, tile=64))
+    backend = restorer.backend
+    restorer.backend = numpy_backend(lambda x: (restorer.abandon(), x)[1])  # type: ignore[func-returns-value]
+    with pytest.raises(BackendError, match="abandoned"):
+        restorer.restore(counts(200, 200))
+    assert len(restorer.backend.seen) == 1  # type: ignore[attr-defined]
+    restorer.backend = backend
