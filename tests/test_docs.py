@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import typer
+from command import ROOT, environment
 
 from deal_cli.cli import app
 from deal_cli.config import BlockConfig, NetworkConfig, SamplerConfig, ToneConfig, TrainConfig
 from deal_cli.errors import ExitCode
 from deal_cli.jobs.evaluate import TASKS
 
-ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = (TrainConfig, NetworkConfig, BlockConfig, SamplerConfig, ToneConfig)
 
 
@@ -54,6 +55,14 @@ def test_every_command_and_option_is_named(command: str, options: list[str], tex
         assert named(f"deal {command}", text)
     assert options or command == "doctor"
     assert [option for option in options if not named(option, text)] == []
+
+
+def test_the_reference_is_what_its_command_writes() -> None:
+    command = [sys.executable, "-m", "typer", "deal_cli.cli", "utils", "docs", "--name", "deal"]
+    made = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, encoding="utf-8", check=True
+    )
+    assert made.stdout.strip() == (ROOT / "docs/cli.md").read_text(encoding="utf-8").strip()
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
