@@ -222,7 +222,7 @@ def test_one_broken_file_among_good_ones_is_exit_1_with_one_line(
         (["a.png", "-o", "out", "--range", "1:x"], "'1:x' for --range"),
         (
             ["a.png", "-o", "out", "--tone", "loud"],
-            "invalid value for '--tone': 'loud'",
+            "'loud' is not one of 'auto', 'keep', 'restore'",
         ),
         (["a.png", "-o", "out", "--scale", "3"], "a scale of 3; --scale takes 1, 2 or 4"),
         (["a.png", "-o", "out", "--scale", "big"], "invalid value for '--scale'"),

@@ -97,7 +97,7 @@ def overlapped(
     try:
         while True:
             room = FILES_IN_FLIGHT - len(reading) - len(writing)
-            for index, item in itertools.islice(waiting, room):
+            for index, item in itertools.islice(waiting, max(0, room)):
                 reading.append(readers.submit(load, index, item))
             if reading:
                 working.append(workers.submit(pass_on, _next_group(reading, capacity, gate)))

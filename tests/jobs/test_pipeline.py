@@ -39,6 +39,12 @@ def run(
     return list(overlapped(items, read, work, write, lambda _: capacity))
 
 
+def own_threads() -> list[str]:
+    """The pipeline's threads that are still there."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith(("read", "work", "write"))]
+
+
 def test_every_item_comes_back_once_and_in_order() -> None:
     items = list(range(1, 300))
     passed = run(items, capacity=7)
@@ -124,7 +130,7 @@ def test_what_no_other_item_would_survive_ends_everything() -> None:
     with pytest.raises(BackendError, match="gone"):
         run([1, 2, 3], work=work)
     assert len(worked) <= pipeline.WORKERS
-    assert threading.active_count() == 1
+    assert own_threads() == []
 
 
 def test_the_next_picture_is_read_while_one_is_worked_on_and_another_written() -> None:
@@ -184,6 +190,16 @@ def test_a_picture_above_the_limit_goes_alone(monkeypatch: pytest.MonkeyPatch) -
     assert scales.most == 200
 
 
+def test_writing_that_is_slower_than_reading_holds_everything_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "FILES_IN_FLIGHT", 4)
+    scales = Scales()
+    passed = run([1] * 60, scales.read, write=scales.write, capacity=9)
+    assert [one.kept for one in passed] == [1] * 60
+    assert scales.most <= 4 * (4 + pipeline.WORKERS * 9)
+
+
 def test_no_more_files_are_in_flight_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "FILES_IN_FLIGHT", 5)
     started = []
@@ -235,7 +251,7 @@ def test_leaving_early_stops_all_threads_and_tells_the_work() -> None:
     )
     next(passed)
     passed.close()
-    assert threading.active_count() == 1
+    assert own_threads() == []
     assert told == [True]
 
 
