@@ -333,19 +333,19 @@ def test_a_folder_that_vanishes_meanwhile_fails_its_files_alone(
         for i in range(count):
             (tmp_path / place / f"{place}{i}.png").write_bytes(picture)
     command = ["restore", "goes", "stays", "-o", "out", "--json", *quick]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "deal_cli", *command],
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    shutil.rmtree(tmp_path / "goes")
-    told = rows(first + process.stdout.read())
-    assert process.wait(60) == 1
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        shutil.rmtree(tmp_path / "goes")
+        told = rows(first + process.stdout.read())
+        assert process.wait(60) == 1
     assert len(told) == 1550
     assert all(told[f"stays{i}.png"]["status"] == "restored" for i in range(50))
     failed = [row for row in told.values() if row["status"] == "failed"]
