@@ -120,7 +120,7 @@ class RestoreReport:
         common = self._causes.most_common(CAUSES)
         causes = ", ".join(f"{n} {cause}" if len(common) > 1 else cause for cause, n in common)
         notes = {
-            "restored": f"{seconds:.1f} s, {self._counts['restored'] / seconds:.1f} a second",
+            "restored": f"{seconds:.1f} s, {self._counts['restored'] / seconds:.3g} a second",
             "skipped": "they exist; --overwrite replaces them",
             "failed": causes + (", …" if len(self._causes) > CAUSES else ""),
         }
