@@ -104,14 +104,20 @@ def test_stdout_holds_rows_and_nothing_else(
 
 
 def test_a_rehearsal_loads_nothing_and_writes_nothing(tmp_path: Path, picture: bytes) -> None:
-    (tmp_path / "a.png").write_bytes(picture)
+    for name in ("a.png", "b.png", "out/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture)
+    before = sorted(tmp_path.rglob("*"))
     options = ("-o", "out", "--dry-run", "--weights", "no such weights")
-    result = deal("restore", "a.png", *options, cwd=tmp_path)
+    result = deal("restore", "a.png", "b.png", *options, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"a.png -> {Path('out/a.png')}\n"
+    assert result.stdout.splitlines() == [
+        f"a.png -> {Path('out/a.png')}",
+        f"b.png -> {Path('out/b.png')} (exists, skipped)",
+    ]
     (row,) = rows(deal("restore", "a.png", *options, "--json", cwd=tmp_path).stdout).values()
     assert (row["status"], row["backend"]) == ("planned", None)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_colours_are_for_terminals_that_want_them(

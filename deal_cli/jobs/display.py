@@ -102,8 +102,9 @@ class RestoreReport:
         self._counts[outcome.status] += 1
         if self._as_json:
             _print(json.dumps(outcome.to_json(facts)))
-        elif outcome.status == "planned":
-            _print(f"{outcome.item.source or '-'} -> {outcome.item.target or '-'}")
+        elif facts is None and outcome.error is None:  # a rehearsal
+            exists = " (exists, skipped)" if outcome.status == "skipped" else ""
+            _print(f"{outcome.item.source or '-'} -> {outcome.item.target or '-'}{exists}")
         if outcome.error is not None:
             self._causes[outcome.error.cause] += 1
             self._display.say(f"deal: {outcome.error}")
