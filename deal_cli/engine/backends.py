@@ -36,6 +36,7 @@ class Purpose(enum.Enum):
 
     INFERENCE = "inference"
     TRAINING = "training"
+    DEGRADATION = "degradation"
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,16 @@ def choose(request: Request, purpose: Purpose) -> Choice:
             remedy="--backend takes auto, cuda, cuda:N, onnx or cpu",
         )
     onnx_file = Path(request.weights).suffix == ".onnx"
+    if purpose is not Purpose.INFERENCE and (name == "onnx" or onnx_file):
+        verb = "train" if purpose is Purpose.TRAINING else "degrade"
+        raise BackendError(
+            f"ONNX Runtime cannot {verb}", remedy="use --backend cuda or --backend cpu"
+        )
     if onnx_file and name in {"cuda", "cpu"}:
         raise BackendError(
             f"the {name} backend cannot run an ONNX file",
             file=request.weights,
             remedy="use --backend onnx",
-        )
-    if purpose is Purpose.TRAINING and (name == "onnx" or onnx_file):
-        raise BackendError(
-            "ONNX Runtime cannot train", remedy="use --backend cuda or --backend cpu"
         )
     if name == "onnx" or onnx_file:
         return Choice("onnx", 0, "asked for" if name == "onnx" else "the weights are an ONNX file")

@@ -10,7 +10,7 @@ precision, and strength 0 is the identity. Tone, when applied, is one global map
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -28,8 +28,8 @@ from deal_cli.engine.backends import (
 )
 from deal_cli.errors import BackendError, UsageError
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.gaps import fill_gaps, find_gaps
-from deal_cli.imaging.tiling import Tile, plan_tiles
+from deal_cli.imaging.gaps import fill_gaps, find_gaps, keep_off_nodata
+from deal_cli.imaging.tiling import Tile, bands, plan_tiles
 
 if TYPE_CHECKING:
     from deal_cli.model.tone import Tone, TonePredictor
@@ -166,7 +166,7 @@ class Restorer:
         out = work.out
         tone = self._decide_tone(work)
         if tone is not None:
-            for rows in _bands(out):
+            for rows in bands(*out.shape):
                 unit = (out[rows] - np.float32(work.low)) / work.span
                 out[rows] = tone.apply(unit) * work.span + np.float32(work.low)
         if self._settings.strength != 1.0:
@@ -175,7 +175,7 @@ class Restorer:
             out += work.source
         if work.gaps is not None:
             out[work.gaps] = work.frame.values[work.gaps]
-        _keep_off_nodata(work)
+        keep_off_nodata(out, work.source, work.frame.dtype, work.frame.metadata.nodata, work.gaps)
         return Restored(replace(work.frame, values=out), (work.low, work.high), tone)
 
     def _add_corrections(self, works: Sequence[_Work]) -> None:
@@ -248,23 +248,6 @@ class Restorer:
         return tone.contrast_only() if tone.confident else None
 
 
-def _keep_off_nodata(work: _Work) -> None:
-    """Move measured pixels that would be written as the number that stands for none by one."""
-    nodata, dtype = work.frame.metadata.nodata, work.frame.dtype
-    if nodata is None or dtype.kind not in "iu":
-        return
-    limits = np.iinfo(dtype)
-    for rows in _bands(work.out):
-        band = work.out[rows]
-        lost = np.clip(np.rint(band), limits.min, limits.max) == np.float32(nodata)
-        if work.gaps is not None:
-            lost &= ~work.gaps[rows]
-        if lost.any():
-            # Back to the side it came from, where the dtype has one.
-            up = (work.source[rows] > nodata) & (nodata < limits.max) | (nodata <= limits.min)
-            band[lost] = np.where(up, nodata + 1, nodata - 1)[lost]
-
-
 def measure_range(frame: Frame, policy: RangePolicy) -> tuple[float, float]:
     """The source values that become 0 and 1 for the network.
 
@@ -299,19 +282,12 @@ def _percentiles(values: Values, *, whole: bool) -> tuple[float, float]:
     least = int(values.min())
     # Enlarged counts lie between whole numbers, and float32 may round the greatest up to the next.
     counts = np.zeros(int(values.max()) - least + 2, np.int64)
-    for rows in _bands(values):
+    for rows in bands(*values.shape):
         levels = (values[rows] - np.float32(least)).astype(np.int64)
         counts += np.bincount(levels.ravel(), minlength=len(counts))
     ranks = np.ceil(np.array(PERCENTILES) / 100 * values.size)
     low, high = np.searchsorted(np.cumsum(counts), ranks) + least
     return float(low), float(high)
-
-
-def _bands(values: Values) -> Iterator[slice]:
-    """Rows in bands of about a million pixels, so that no intermediate is as large as a picture."""
-    step = max(1, 2**20 // values.shape[1])
-    for start in range(0, values.shape[0], step):
-        yield slice(start, start + step)
 
 
 def _padded(edge: int, smallest: int, stride: int) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal_cli.imaging.tiling import bands
+
 
 def find_gaps(values: NDArray[np.float32], nodata: float | None = None) -> NDArray[np.bool_] | None:
     """The mask of the pixels that `fill_gaps` fills; None where there are none."""
@@ -58,3 +60,33 @@ def fill_gaps(
     filled = values.copy()
     filled[mask] = by_label[labels[mask]]
     return filled, mask
+
+
+def keep_off_nodata(
+    out: NDArray[np.float32],
+    source: NDArray[np.float32],
+    dtype: np.dtype[Any],
+    nodata: float | None,
+    gaps: NDArray[np.bool_] | None,
+) -> None:
+    """Move measured pixels that would be written as the number that stands for none by one.
+
+    Args:
+        out: `(H, W)`, about to be written as `dtype`; changed in place.
+        source: `(H, W)`, what it was made of, in the same numbers.
+        dtype: of the file; a float is never written as its neighbour.
+        nodata: the number that stands for none.
+        gaps: the mask of the pixels without a measurement, which are left alone.
+    """
+    if nodata is None or dtype.kind not in "iu":
+        return
+    limits = np.iinfo(dtype)
+    for rows in bands(*out.shape):
+        band = out[rows]
+        lost = np.clip(np.rint(band), limits.min, limits.max) == np.float32(nodata)
+        if gaps is not None:
+            lost &= ~gaps[rows]
+        if lost.any():
+            # Back to the side it came from, where the dtype has one.
+            up = (source[rows] > nodata) & (nodata < limits.max) | (nodata <= limits.min)
+            band[lost] = np.where(up, nodata + 1, nodata - 1)[lost]

@@ -9,7 +9,10 @@ tile), and a full halo wherever the picture goes on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+BAND_PIXELS = 2**20
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,13 @@ class Tile:
             slice(self.core_y0 - self.y0, self.core_y1 - self.y0),
             slice(self.core_x0 - self.x0, self.core_x1 - self.x0),
         )
+
+
+def bands(height: int, width: int) -> Iterator[slice]:
+    """Rows in bands of about a million pixels, so that no intermediate is as large as a picture."""
+    step = max(1, BAND_PIXELS // width)
+    for start in range(0, height, step):
+        yield slice(start, start + step)
 
 
 def plan_tiles(height: int, width: int, *, tile: int, halo: int, stride: int) -> list[Tile]:

@@ -58,6 +58,32 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
+def exists(target: Path | None) -> bool:
+    """Whether there is something at an output already, be it a broken link.
+
+    Raises:
+        OutputError: the system does not say.
+    """
+    try:
+        return target is not None and (target.exists() or target.is_symlink())
+    except OSError as error:
+        cause = f"cannot be looked up ({error.strerror})"
+        raise OutputError(cause, file=target, remedy="give -o another folder") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of an output.
+
+    Raises:
+        OutputError: the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        cause = f"cannot be made ({error.strerror})"
+        raise OutputError(cause, file=folder, remedy="give -o another folder") from error
+
+
 def remove_remains(folder: Path) -> int:
     """Remove the temporary files that killed runs left in a folder, and return their number.
 

@@ -56,7 +56,11 @@ class _Found:
 
 
 def plan_items(
-    inputs: Sequence[str], out: str | None, *, recursive: bool = False, overwrite: bool = False
+    inputs: Sequence[str],
+    out: str | None,
+    *,
+    recursive: bool = False,
+    overwrite: bool | None = False,
 ) -> tuple[Item, ...]:
     """Every picture to make, in natural order below each input.
 
@@ -66,7 +70,7 @@ def plan_items(
             folders, a line each; or `-` alone, one picture from standard input.
         out: a folder; a file, with one picture and a picture's suffix; or `-`, standard output.
         recursive: look into the folders below a folder as well.
-        overwrite: allow an output to replace its own input.
+        overwrite: allow an output to replace its own input; None where no flag allows it.
 
     Raises:
         UsageError: an input that does not exist, no pictures at all, two inputs for one output, an
@@ -83,12 +87,12 @@ def plan_items(
     errors = [one.error for one in found if one.error]
     if len(errors) == len(found):
         raise UsageError(errors[0].cause, file=errors[0].file, remedy=errors[0].remedy)
-    if len(found) == 1 and (out == STREAM or _names_a_file(Path(out))):
+    if len(found) == 1 and (out == STREAM or names_a_file(Path(out))):
         items = [Item(found[0].path, _single_target(out, found[0].path))]
     else:
-        folder = _folder(out, len(found))
+        folder = output_folder(out, len(found))
         items = [Item(one.path, folder / one.name, one.error) for one in found]
-    _refuse_collisions(items, overwrite=overwrite)
+    refuse_collisions(items, overwrite=overwrite)
     return tuple(items)
 
 
@@ -195,7 +199,7 @@ def _lines(name: str) -> list[str]:
     return paths
 
 
-def _names_a_file(out: Path) -> bool:
+def names_a_file(out: Path) -> bool:
     """Whether an output is meant as a file rather than a folder.
 
     Raises:
@@ -220,29 +224,29 @@ def _single_target(out: str, source: Path | str) -> Path | None:
     """
     if out == STREAM:
         return None
-    if not _names_a_file(Path(out)):
+    if not names_a_file(Path(out)):
         raise UsageError(
             f"has no name for the picture from {source}", file=out, remedy="give -o a file or '-'"
         )
     return Path(out)
 
 
-def _folder(out: str, count: int) -> Path:
+def output_folder(out: str, count: int) -> Path:
     """The folder of many outputs.
 
     Raises:
         UsageError: `out` is a file, or standard output.
     """
     folder = Path(out)
-    if out == STREAM or _names_a_file(folder):
-        raise UsageError(f"is one file for {count} inputs", file=out, remedy="give -o a folder")
+    if out == STREAM or names_a_file(folder):
+        raise UsageError(f"is one file for {count} pictures", file=out, remedy="give -o a folder")
     if _kind(folder) == "file":
         raise UsageError("is not a folder", file=out, remedy="give -o a folder or a picture's name")
     return folder
 
 
-def _refuse_collisions(items: Sequence[Item], *, overwrite: bool) -> None:
-    """Refuse two inputs for one output, and outputs that are inputs.
+def refuse_collisions(items: Sequence[Item], *, overwrite: bool | None) -> None:
+    """Refuse two inputs for one output, and outputs that are inputs (see `plan_items`).
 
     Raises:
         UsageError: see above.
@@ -265,14 +269,15 @@ def _refuse_collisions(items: Sequence[Item], *, overwrite: bool) -> None:
             raise UsageError(
                 f"and {targets[target]} would both be written to {item.target}",
                 file=item.source,
-                remedy="restore them into different folders",
+                remedy="write them into different folders",
             )
         targets[target] = item.source
         victim = sources.get(target)
         if victim is not None and (victim != item.source or not overwrite):
             whose = "its own result" if victim == item.source else f"the result of {item.source}"
             remedy = "give -o another folder"
-            remedy += ", or --overwrite" if victim == item.source else ""
+            if victim == item.source and overwrite is not None:
+                remedy += ", or --overwrite"
             raise UsageError(f"would be overwritten by {whose}", file=victim, remedy=remedy)
 
 

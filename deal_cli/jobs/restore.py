@@ -10,13 +10,12 @@ import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from deal_cli.config import MAX_PIXELS
 from deal_cli.engine.backends import Choice, Facts, Request
 from deal_cli.engine.restorer import Restored, Restorer, Settings, open_restorer
-from deal_cli.errors import DealError, OutputError, UsageError
+from deal_cli.errors import DealError, UsageError
 from deal_cli.imaging.files import (
     check_target,
     decode,
@@ -28,6 +27,7 @@ from deal_cli.imaging.files import (
 )
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.resize import SCALES, enlarge
+from deal_cli.imaging.whole import exists, make_folder
 from deal_cli.jobs.pipeline import Passed, overlapped
 from deal_cli.jobs.plan import STREAM, Item, plan_items
 
@@ -137,7 +137,7 @@ def rehearse(request: RestoreRequest) -> Generator[Outcome]:
         if item.error:
             yield Outcome(item, "failed", item.error)
         else:
-            skipped = not request.overwrite and _exists(item.target)
+            skipped = not request.overwrite and exists(item.target)
             yield Outcome(item, "skipped" if skipped else "planned")
 
 
@@ -185,7 +185,7 @@ class Batch:
         """The picture to restore, enlarged; None when its output exists."""
         if item.error:
             raise item.error
-        if not self.request.overwrite and _exists(item.target):
+        if not self.request.overwrite and exists(item.target):
             return None
         luminance, limit = self.request.luminance, self.request.max_pixels
         if item.source is None:
@@ -201,7 +201,7 @@ class Batch:
             sys.stdout.buffer.write(encode(frame, self._suffix(item)))
             sys.stdout.buffer.flush()
         else:
-            _make_folder(item.target.parent)
+            make_folder(item.target.parent)
             write_frame(frame, item.target)
         applied = {"gain": tone.gain, "offset": tone.offset, "gamma": tone.gamma} if tone else None
         return Summary(frame.width, frame.height, frame.dtype.name, restored.range, applied)
@@ -230,32 +230,6 @@ def _outcome(passed: Passed[Item, Summary]) -> Outcome:
     if passed.kept is None:
         return Outcome(item, "skipped", seconds=passed.seconds)
     return Outcome(item, "restored", None, passed.kept, passed.seconds)
-
-
-def _exists(target: Path | None) -> bool:
-    """Whether there is something at an output already, be it a broken link.
-
-    Raises:
-        OutputError: the system does not say.
-    """
-    try:
-        return target is not None and (target.exists() or target.is_symlink())
-    except OSError as error:
-        cause = f"cannot be looked up ({error.strerror})"
-        raise OutputError(cause, file=target, remedy="give -o another folder") from error
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the folder of an output.
-
-    Raises:
-        OutputError: the system refuses.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        cause = f"cannot be made ({error.strerror})"
-        raise OutputError(cause, file=folder, remedy="give -o another folder") from error
 
 
 def _check_numbers(request: RestoreRequest) -> None:

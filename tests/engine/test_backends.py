@@ -105,9 +105,14 @@ def test_an_unknown_backend_is_an_error_that_names_the_known_ones(name: str) -> 
 @pytest.mark.parametrize(
     "request_", [Request("onnx"), Request("auto", "w.onnx")], ids=["backend", "weights"]
 )
-def test_onnx_runtime_cannot_train(request_: Request) -> None:
-    with pytest.raises(BackendError, match="cannot train"):
-        choose(request_, Purpose.TRAINING)
+@pytest.mark.parametrize(
+    ("purpose", "verb"), [(Purpose.TRAINING, "train"), (Purpose.DEGRADATION, "degrade")]
+)
+def test_onnx_runtime_can_do_nothing_but_restore(
+    request_: Request, purpose: Purpose, verb: str
+) -> None:
+    with pytest.raises(BackendError, match=f"cannot {verb}"):
+        choose(request_, purpose)
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda"])

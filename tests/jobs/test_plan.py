@@ -182,7 +182,7 @@ def test_one_picture_goes_through_the_standard_streams() -> None:
 
 def test_streams_carry_one_picture_only() -> None:
     assert "alone" in refusal("-", "d/a.png")
-    assert "one file for 2 inputs" in refusal("d/a.png", "d/b.tif", out="-")
+    assert "one file for 2 pictures" in refusal("d/a.png", "d/b.tif", out="-")
     assert "give -o a file" in refusal("-", out="folder")
 
 
@@ -210,7 +210,7 @@ def test_nothing_is_made_while_planning(here: Path) -> None:
     [
         (["d/a.png", "c.png"], "out", "c.png: no such file", "check the path"),
         (["d/a.png"], None, "no output named", "give -o a folder"),
-        (["d/a.png", "d/b.tif"], "one.png", "one.png: is one file for 2 inputs", "give -o a"),
+        (["d/a.png", "d/b.tif"], "one.png", "one.png: is one file for 2 pictures", "give -o a"),
         (["d/a.png"], "d/notes.txt", "deal does not write .txt files", "name it with one of"),
         (["d/a.png"], "clean.webp", "deal does not write .webp files", "name it with one of"),
         (["d", "d/s/x.png"], "d/notes", "d/notes: is not a folder", "give -o a folder"),
