@@ -140,49 +140,137 @@ def restore(
 
 
 @app.command()
+def degrade(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="Files, folders, patterns; @FILE, a list. None: scenes are drawn.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="A folder; for one picture its name.")
+    ] = "degraded",
+    severity: Annotated[
+        str | None,
+        typer.Option(help="min, low, medium, high, max, or 0 to 1.", show_default="medium"),
+    ] = None,
+    ops: Annotated[
+        str | None,
+        typer.Option(help="What may be chosen, separated by commas: stripe,blur,tone."),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(help="Degraded pictures of each input; scenes.", show_default="1; 8 scenes"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of everything drawn.", show_default="0")
+    ] = None,
+    pairs: Annotated[
+        bool, typer.Option(help="Write what was degraded too: OUT/clean, OUT/degraded.")
+    ] = False,
+    replay: Annotated[
+        Path | None, typer.Option(help="A sidecar, to make the same pixels again.")
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into folders below a folder.")
+    ] = False,
+    backend: Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu.")] = "auto",
+    weights: Annotated[
+        str, typer.Option(help="Of the generator: a bundled name or a .safetensors file.")
+    ] = "generator",
+    luminance: Annotated[bool, typer.Option(help="Turn false colour into its luminance.")] = False,
+    max_pixels: Annotated[
+        int, typer.Option(help="Refuse larger pictures before decoding them.")
+    ] = MAX_PIXELS,
+    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a picture on stdout.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+) -> None:
+    """Degrade pictures, or drawn scenes, as the degradation generator chooses."""
+    from deal_cli.engine.backends import Request
+    from deal_cli.jobs.degrade import DegradeRequest, open_batch
+    from deal_cli.jobs.display import DegradeReport, Display
+
+    request = DegradeRequest(
+        inputs or (),
+        out,
+        Request(backend, weights),
+        severity,
+        ops,
+        count,
+        seed,
+        pairs,
+        replay,
+        recursive,
+        luminance,
+        max_pixels,
+        overwrite,
+    )
+    with Display(quiet=quiet) as display:
+        report = DegradeReport(display, as_json=as_json, quiet=quiet)
+        batch = open_batch(request)
+        if not quiet:
+            display.say(f"deal: {batch}")
+        report.follow(batch.run(), len(batch.tasks))
+    if report.failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
 def train(
     data: Annotated[Path, typer.Option(help="Folder of clean pictures.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path(
-        "runs/deal"
-    ),
-    val: Annotated[Path | None, typer.Option(help="Clean pictures to choose weights by.")] = None,
+    val: Annotated[
+        Path | None,
+        typer.Option(help="Clean pictures to choose weights by; else scenes of --data are kept."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the run; else runs/ and the name of --data."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     init: Annotated[
-        str, typer.Option(help="Weights to start from: a name, a file, or none.")
-    ] = "none",
+        str | None,
+        typer.Option(help="Weights to start from: a name, a file, or none.", show_default="deal"),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="A time or steps: 30m, 2h, 20000steps.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.")] = None,
     backend: Backend = "auto",
 ) -> None:
-    """Train the enhancer and the tone predictor on clean pictures."""
+    """Train the enhancer against its adversary on a folder of clean pictures."""
     import dataclasses
 
     from deal_cli.config import TrainConfig, load_toml
     from deal_cli.engine.backends import Purpose, Request, choose
+    from deal_cli.jobs.budget import Budget, parse_budget
     from deal_cli.jobs.display import TrainDisplay
     from deal_cli.jobs.train import TrainRequest
     from deal_cli.jobs.train import train as run
 
-    if resume and (config, steps, seed, init) != (None, None, None, "none"):
+    folder = out or Path("runs") / data.absolute().name
+    if resume and (config, budget, seed, init) != (None, None, None, None):
         raise UsageError(
             "a resumed run keeps its own settings",
-            file=out,
-            remedy="leave out --config, --steps, --seed and --init, or --resume",
+            file=folder,
+            remedy="leave out --config, --budget, --seed and --init, or --resume",
         )
     settings = load_toml(TrainConfig, config) if config else TrainConfig()
-    settings = dataclasses.replace(
-        settings,
-        steps=settings.steps if steps is None else steps,
-        seed=settings.seed if seed is None else seed,
-    )
+    if seed is not None:
+        settings = dataclasses.replace(settings, seed=seed)
     choice = choose(Request(backend), Purpose.TRAINING)
-    request = TrainRequest(
-        data, out, val, None if init == "none" else init, resume, settings, choice
-    )
+    start = None if init == "none" else init or "deal"
+    limit = parse_budget(budget) if budget else Budget()
+    request = TrainRequest(data, folder, val, start, resume, settings, limit, choice)
     with TrainDisplay() as display:
         best = run(request, display)
-    typer.echo(f"deal restore --weights {best / 'enhancer.safetensors'} -o restored INPUT...")
+    if display.first:
+        typer.echo(f"deal restore --weights {best / 'enhancer.safetensors'} -o restored INPUT...")
 
 
 @app.command()
@@ -202,8 +290,8 @@ def evaluate(
     from deal_cli.engine.backends import Request
     from deal_cli.engine.restorer import Settings, open_restorer
     from deal_cli.jobs.display import Display
-    from deal_cli.jobs.evaluate import TASKS
     from deal_cli.jobs.evaluate import evaluate as run
+    from deal_cli.jobs.protocol import TASKS
 
     settings = Settings(tone=tone)
     restorer, choice = open_restorer(Request(backend, weights), settings)

@@ -37,6 +37,7 @@ MOST_DILATION = 32
 MOST_DETAIL_RADIUS = 64
 MOST_REACH = 432  # pixels
 MOST_TONE_WIDTH = 256
+MOST_ROUNDS = 32
 
 
 def _check_counts(config: Any, **most: int) -> None:
@@ -174,6 +175,8 @@ class SamplerConfig:
         least_severity: below it a degradation cannot be told from a clean picture, and clean
             pictures have odds of their own.
         odds: relative odds of each operation.
+        average: in place of a sequence, the mean of all operations' pictures, which no camera
+            makes: the "average of degradations" of the paper's ablation.
     """
 
     count_odds: tuple[float, ...] = (0.05, 0.65, 0.16, 0.09, 0.05)
@@ -195,6 +198,7 @@ class SamplerConfig:
             "jpeg": 0.4,
         }
     )
+    average: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,22 +208,99 @@ class GeneratorConfig:
     Attributes:
         rounds: R, the most operations in one attack.
         width: feature channels.
-        operations: what it chooses from. Contrast is left out: it is not the enhancer's to restore.
-        budget: the largest sum of severities in one attack, so that it cannot win by erasing.
+        bounds: what it chooses from, and the largest severity of each. Contrast is left out: it is
+            not the enhancer's to restore.
+        budget: the largest sum of severities in one attack.
+        least_kept: of the clean picture's information, the least share that an attack leaves, as
+            the squared correlation of the two: N_G shall not win by erasing.
     """
 
     rounds: int = 4
     width: int = 16
-    operations: tuple[str, ...] = (
-        *("blur", "motion", "downsample", "shading", "stripe", "row", "dead"),
-        *("gaussian", "shot", "quantise", "jpeg"),
+    bounds: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "blur": 1.0,
+            "motion": 1.0,
+            "downsample": 1.0,
+            "shading": 1.0,
+            "stripe": 1.0,
+            "row": 1.0,
+            "dead": 1.0,
+            "gaussian": 1.0,
+            "shot": 1.0,
+            "quantise": 1.0,
+            "jpeg": 1.0,
+        }
     )
-    budget: float = 1.0
+    budget: float = 1.5
+    least_kept: float = 0.25
+
+    def __post_init__(self) -> None:
+        _check_counts(self, rounds=MOST_ROUNDS, width=MOST_WIDTH)
+        if not self.bounds or not all(0 < bound <= 1 for bound in self.bounds.values()):
+            raise ValueError("'bounds' are not severities above 0 up to 1")
+        if not self.budget > 0:
+            raise ValueError(f"'budget' is {_short(self.budget)}, not above 0")
+        if not 0 <= self.least_kept < 1:
+            raise ValueError(f"'least_kept' is {_short(self.least_kept)}, not from 0 to below 1")
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The names of what it chooses from, in their order."""
+        return tuple(self.bounds)
+
+
+@dataclass(frozen=True)
+class AdversaryConfig:
+    """The inner maximisation of a training (`jobs/train.py`).
+
+    Attributes:
+        active_from: share of the steps after which N_G takes part; until then N_E warms up.
+        active_to: share of the steps after which N_E closes without it.
+        ascent_steps: k, steps of N_G for each step of N_E.
+        pictures: clean crops in one step of N_G.
+        attacks: on each of them, whose mean harm is the measure for each one's.
+        share: of N_E's batch that N_G degrades; the rest is sampled at random.
+        learning_rate: of N_G (Adam).
+        diversity: weight of the entropy of N_G's choices, in units of the loss: what is worse for
+            N_E by this much is e times as likely.
+    """
+
+    active_from: float = 0.2
+    active_to: float = 0.8
+    ascent_steps: int = 1
+    pictures: int = 2
+    attacks: int = 4
+    share: float = 0.5
+    learning_rate: float = 2e-3
+    diversity: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.active_from <= self.active_to <= 1:
+            span = f"{_short(self.active_from)} to {_short(self.active_to)}"
+            raise ValueError(f"the adversary is active from {span}, not shares of the steps")
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"'share' is {_short(self.share)}, not from 0 to 1")
+        for key, least in (("ascent_steps", 1), ("pictures", 1), ("attacks", 2)):
+            if getattr(self, key) < least:
+                raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not {least} or more")
+        if not self.diversity >= 0:
+            raise ValueError(f"'diversity' is {_short(self.diversity)}, not 0 or more")
+
+    def active(self, steps: int) -> range:
+        """The steps in which N_G takes part; at least one of however few, unless it never does."""
+        if self.active_from == self.active_to or self.share == 0:
+            return range(0)
+        first = min(round(self.active_from * steps), steps - 1)
+        return range(first, max(round(self.active_to * steps), first + 1))
 
 
 @dataclass(frozen=True)
 class ToneConfig:
-    """One training of the tone predictor (`jobs/train_tone.py`); no steps, no predictor."""
+    """One training of the tone predictor (`jobs/train_tone.py`); no steps, no predictor.
+
+    A training that starts from weights keeps theirs.
+    """
 
     steps: int = 3000
     batch: int = 32
@@ -233,30 +314,35 @@ class ToneConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training of the enhancer (`jobs/train.py`).
+    """One training of the enhancer and its adversary (`jobs/train.py`).
 
     Attributes:
         network: sizes of N_E.
-        sampler: degradations drawn for training.
+        sampler: degradations drawn at random.
+        generator: sizes and limits of N_G.
+        adversary: when and how N_G takes part.
         tone: training of the tone predictor, after the enhancer's.
-        steps: optimiser steps; the cosine schedule ends there.
-        batch: crops a step.
+        steps: of N_E; the cosine schedule ends there.
+        batch: crops a step, in each process.
         crop: edge of a crop in pixels, a multiple of the stride.
         border: pixels cut from each edge of every training picture.
         scale_odds: odds of taking a picture at full, .65 and half size.
-        learning_rate: peak of the cosine schedule (AdamW).
+        learning_rate: peak of the cosine schedule (AdamW) when training starts anew.
+        fine_tuning_rate: the same when it starts from weights.
         warmup: share of the steps with a linear rise of the learning rate.
         weight_decay: of AdamW.
         clip: largest norm of the gradient.
         ema: decay of the averaged weights, which are the ones kept.
         objective: "log_mse", each picture's log squared error, or "published", L1 and SSIM.
-        validate_every: steps between validations.
+        validate_every: steps between validations; 0 is a tenth of all steps.
         seed: of initial weights and of everything drawn.
         precision: "auto" is bfloat16 autocast where the processor has it.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     tone: ToneConfig = field(default_factory=ToneConfig)
     steps: int = 20_000
     batch: int = 10
@@ -264,14 +350,40 @@ class TrainConfig:
     border: int = 16
     scale_odds: tuple[float, float, float] = (0.15, 0.3, 0.55)
     learning_rate: float = 2e-3
+    fine_tuning_rate: float = 4e-4
     warmup: float = 0.01
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.999
     objective: Literal["log_mse", "published"] = "log_mse"
-    validate_every: int = 1000
+    validate_every: int = 0
     seed: int = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+
+    def __post_init__(self) -> None:
+        for config, keys in ((self, ("steps", "batch", "crop")), (self.tone, ("batch",))):
+            for key in keys:
+                if getattr(config, key) < 1:
+                    raise ValueError(f"'{key}' is {_short(getattr(config, key))}, not 1 or more")
+        for key in ("border", "validate_every"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not 0 or more")
+        for key, odds in (
+            ("scale_odds", self.scale_odds),
+            ("count_odds", self.sampler.count_odds),
+            ("odds", tuple(self.sampler.odds.values())),
+        ):
+            if not sum(odds) > 0 or min(odds) < 0:
+                raise ValueError(f"'{key}' are {_short(list(odds))}, not odds of 0 and more")
+        if self.crop % self.network.stride:
+            stride = self.network.stride
+            raise ValueError(
+                f"'crop' is {self.crop}, no multiple of the network's stride, {stride}"
+            )
+
+    def validation_interval(self) -> int:
+        """Steps between validations."""
+        return self.validate_every or max(1, self.steps // 10)
 
 
 def load_toml(cls: type[T], path: Path) -> T:

@@ -79,7 +79,7 @@ def test_version_is_that_of_the_package() -> None:
     assert (result.returncode, result.stdout) == (0, f"deal {deal_cli.__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["restore", "train", "evaluate", "doctor"])
+@pytest.mark.parametrize("command", ["restore", "degrade", "train", "evaluate", "doctor"])
 def test_every_command_has_help_of_its_own(command: str) -> None:
     result = deal(command, "-h")
     assert result.returncode == 0
@@ -208,7 +208,7 @@ def test_one_broken_file_among_good_ones_is_exit_1_with_one_line(
         (["n" * 300 + ".png", "-o", "out"], "cannot be looked up"),
         (["a.png", "sub/a.png", "-o", "out"], "both be written to out"),
         (["a.png", "-o", "."], "overwritten by its own result"),
-        (["a.png", "b.tif", "-o", "one.png"], "one.png: is one file for 2 inputs"),
+        (["a.png", "b.tif", "-o", "one.png"], "one.png: is one file for 2 pictures"),
         (["a.png"], "no output named; give -o a folder"),
         (["-", "--json"], "--json and the picture would share stdout; give -o a file"),
         (["*.jpeg", "-o", "out"], "no file matches"),
@@ -347,17 +347,87 @@ def test_doctor_finds_a_healthy_installation() -> None:
     assert result.stderr == ""
 
 
-def test_train_makes_weights_and_says_how_to_use_them(tmp_path: Path) -> None:
-    data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "config.toml"
+# Tensors this small are slow on several threads, which wait for each other on a busy machine.
+ONE_THREAD = {**environment(), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def fifty(tmp_path: Path) -> Path:
+    """A plain folder of frames to train on: nine of them, of 8 and 16 bits."""
+    data = tmp_path / "fifty"
     data.mkdir()
-    write_frame(draw_scene(0, 80, 96), data / "0.png")
-    config.write_text(TINY, encoding="utf-8")
-    options = ("--config", config, "-o", run, "--backend", "cpu")
-    result = deal("train", "--data", data, *options, "--steps", "3", "--seed", "5")
+    for seed in range(9):
+        frame = draw_scene(seed, 64, 80, "uint16" if seed % 2 else "uint8")
+        write_frame(frame, data / f"{seed}.png")
+    (tmp_path / "config.toml").write_text(TINY, encoding="utf-8")
+    return data
+
+
+def test_train_makes_weights_and_says_how_to_use_them(fifty: Path, tmp_path: Path) -> None:
+    options = ("--config", "config.toml", "--init", "none", "--budget", "3steps", "--seed", "5")
+    command = ("train", "--data", fifty.name, *options, "--backend", "cpu")
+    result = deal(*command, cwd=tmp_path, env=ONE_THREAD)
     assert result.returncode == 0, result.stderr
-    weights = run / "best" / "enhancer.safetensors"
-    assert result.stdout.strip() == f"deal restore --weights {weights} -o restored INPUT..."
-    resolved = (run / "config.toml").read_text(encoding="utf-8")
+    weights = Path("runs", "fifty", "best", "enhancer.safetensors")
+    said = result.stdout.strip()
+    assert said == f"deal restore --weights {weights} -o restored INPUT..."
+    restore = said.replace("INPUT...", "fifty/0.png").split()[1:]
+    said = result.stderr
+    assert "deal: 8 pictures to train on; 1 of 9 pictures" in said
+    assert "deal: 3 steps of 1 crops of 32 pixels, from fresh weights" in said
+    assert "deal: 1 to warm up, 1 against the adversary, 1 to close" in said
+    resolved = (tmp_path / "runs" / "fifty" / "config.toml").read_text(encoding="utf-8")
     assert "steps = 3" in resolved
     assert "seed = 5" in resolved
-    assert load_enhancer(str(weights)).config.width == 4
+    assert load_enhancer(str(tmp_path / weights)).config.width == 4
+    assert deal(*restore, "--tone", "keep", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "restored" / "0.png").is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_an_interrupted_training_is_exit_130_and_goes_on(fifty: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "deal_cli", "train", "--data", fifty, "-o", run]
+    options = ["--config", tmp_path / "config.toml", "--init", "none", "--budget", "400steps"]
+    process = subprocess.Popen(
+        [*map(str, command), *map(str, options)],
+        cwd=ROOT,
+        env=ONE_THREAD,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log, deadline = run / "metrics.jsonl", time.monotonic() + 120
+    while not (log.is_file() and log.read_text().count("\n") > 3) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert f"deal: {run} is kept as of step" in stderr
+    assert stderr.splitlines()[-1].startswith("deal: interrupted")
+    text = (run / "config.toml").read_text(encoding="utf-8")
+    (run / "config.toml").write_text(text.replace("steps = 400", "steps = 40", 1))
+    result = deal("train", "--data", fifty, "-o", run, "--resume", env=ONE_THREAD)
+    assert result.returncode == 0, result.stderr
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--backend", "onnx"], 3, "ONNX Runtime cannot train; use --backend cuda or"),
+        (["--budget", "tomorrow"], 2, "a budget of 'tomorrow'; --budget takes"),
+        (["--resume", "--budget", "3steps"], 2, "a resumed run keeps its own settings"),
+        (["--resume"], 2, "is not a run"),
+        (["--init", "nothing"], 3, "no bundled weights are called 'nothing'"),
+        (["--val", "empty"], 2, "empty: holds no pictures; give --val another folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_training_that_cannot_be_is_refused_before_it_starts(
+    options: list[str], code: int, words: str, fifty: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    line = refused(deal("train", "--data", "fifty", *options, cwd=tmp_path), code)
+    assert words in line
+    assert not (tmp_path / "runs").exists()

@@ -13,11 +13,27 @@ import typer
 from command import ROOT, environment
 
 from deal_cli.cli import app
-from deal_cli.config import BlockConfig, NetworkConfig, SamplerConfig, ToneConfig, TrainConfig
+from deal_cli.config import (
+    AdversaryConfig,
+    BlockConfig,
+    GeneratorConfig,
+    NetworkConfig,
+    SamplerConfig,
+    ToneConfig,
+    TrainConfig,
+)
 from deal_cli.errors import ExitCode
-from deal_cli.jobs.evaluate import TASKS
+from deal_cli.jobs.protocol import TASKS
 
-CONFIGS = (TrainConfig, NetworkConfig, BlockConfig, SamplerConfig, ToneConfig)
+CONFIGS = (
+    TrainConfig,
+    NetworkConfig,
+    BlockConfig,
+    SamplerConfig,
+    GeneratorConfig,
+    AdversaryConfig,
+    ToneConfig,
+)
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:

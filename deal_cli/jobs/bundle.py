@@ -1,4 +1,4 @@
-"""Put a run's best weights into `weights/`: enhancer, its ONNX form, tone predictor, checksums.
+"""Put a run's best weights into `weights/`: enhancer, ONNX form, tone, generator, checksums.
 
 For those who publish weights: `python -m deal_cli.jobs.bundle runs/deal weights`.
 """
@@ -18,15 +18,16 @@ def bundle(run: Path, folder: Path, name: str = "deal") -> None:
         WeightsError: the run's weights are not usable.
     """
     from deal_cli.model.onnx_graph import to_onnx
-    from deal_cli.model.weights import CHECKSUMS, load_enhancer
+    from deal_cli.model.weights import CHECKSUMS, GENERATOR, TONE, load_enhancer
 
     best = run / "best"
     weights = load_enhancer(str(best / "enhancer.safetensors"))
     graph = to_onnx(weights.network(), weights.file.sha256)
     shutil.copyfile(weights.file.path, folder / f"{name}.safetensors")
     (folder / f"{name}.onnx").write_bytes(graph)
-    if (best / "tone.safetensors").is_file():
-        shutil.copyfile(best / "tone.safetensors", folder / "tone.safetensors")
+    for part in (TONE, GENERATOR):
+        if (best / f"{part}.safetensors").is_file():
+            shutil.copyfile(best / f"{part}.safetensors", folder / f"{part}.safetensors")
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.onnx")])
     lines = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in files)
     (folder / CHECKSUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")

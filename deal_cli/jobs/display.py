@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import statistics
 import sys
 import time
 import traceback
 from collections import Counter
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -24,10 +27,13 @@ from rich.progress import (
 )
 
 from deal_cli.errors import OutputError
+from deal_cli.jobs.budget import spoken
 
 if TYPE_CHECKING:
     from deal_cli.engine.backends import Facts
+    from deal_cli.jobs.degrade import Outcome as DegradeOutcome
     from deal_cli.jobs.restore import Outcome
+    from deal_cli.jobs.train import Plan
 
 CAUSES = 5  # kinds of failure named in a summary
 
@@ -118,15 +124,60 @@ class RestoreReport:
 
     def _summary(self, seconds: float) -> list[str]:
         """A line for each thing that became of pictures: how many, and what is worth knowing."""
-        common = self._causes.most_common(CAUSES)
-        causes = ", ".join(f"{n} {cause}" if len(common) > 1 else cause for cause, n in common)
-        notes = {
-            "restored": f"{seconds:.1f} s, {self._counts['restored'] / seconds:.3g} a second",
-            "skipped": "they exist; --overwrite replaces them",
-            "failed": causes + (", …" if len(self._causes) > CAUSES else ""),
-        }
-        counts = self._counts
-        return [f"{counts[key]:7}  {key:8}  {note}" for key, note in notes.items() if counts[key]]
+        done = f"{seconds:.1f} s, {self._counts['restored'] / seconds:.3g} a second"
+        return _counted(self._counts, self._causes, {"restored": done})
+
+
+class DegradeReport:
+    """Degraded pictures as they come: errors and the summary on stderr, rows on stdout."""
+
+    def __init__(self, display: Display, *, as_json: bool, quiet: bool) -> None:
+        self._display = display
+        self._as_json, self._quiet = as_json, quiet
+        self._counts: Counter[str] = Counter()
+        self._causes: Counter[str] = Counter()
+        self._psnr: list[float] = []
+
+    @property
+    def failed(self) -> int:
+        """How many pictures failed so far."""
+        return self._counts["failed"]
+
+    def follow(self, outcomes: Generator[DegradeOutcome], total: int) -> None:
+        """Report every outcome, and all of them at the end."""
+        started = time.monotonic()
+        with contextlib.closing(outcomes):
+            for done, outcome in enumerate(outcomes, 1):
+                self._report(outcome)
+                self._display.progress(done, total, str(outcome.task.target))
+        if not self._quiet:
+            seconds = time.monotonic() - started
+            mean = f"mean PSNR {statistics.fmean(self._psnr):.2f} dB, " if self._psnr else ""
+            note = f"{mean}{seconds:.1f} s"
+            for line in _counted(self._counts, self._causes, {"degraded": note}):
+                self._display.say(line)
+
+    def _report(self, outcome: DegradeOutcome) -> None:
+        self._counts[outcome.status] += 1
+        if self._as_json:
+            _print(json.dumps(outcome.to_json()))
+        if outcome.error is not None:
+            self._causes[outcome.error.cause] += 1
+            self._display.say(f"deal: {outcome.error}")
+        if outcome.summary is not None and math.isfinite(outcome.summary.psnr):
+            self._psnr.append(outcome.summary.psnr)
+
+
+def _counted(counts: Mapping[str, int], causes: Counter[str], done: Mapping[str, str]) -> list[str]:
+    """A line for each thing that became of pictures: how many, and what is worth knowing."""
+    common = causes.most_common(CAUSES)
+    told = ", ".join(f"{n} {cause}" if len(common) > 1 else cause for cause, n in common)
+    notes = {
+        **done,
+        "skipped": "they exist; --overwrite replaces them",
+        "failed": told + (", …" if len(causes) > CAUSES else ""),
+    }
+    return [f"{counts[key]:7}  {key:8}  {note}" for key, note in notes.items() if counts[key]]
 
 
 def _print(line: str) -> None:
@@ -146,9 +197,24 @@ def _print(line: str) -> None:
 
 
 class TrainDisplay(Display):
-    """A running training: loss, PSNR and images a second beside the bar, validations above it."""
+    """A running training: what it will do, then loss and PSNR beside the bar."""
 
     _psnr = ""
+    first = False  # whether this is the process that talks
+
+    def planned(self, plan: Plan) -> None:
+        """Before the first step."""
+        self.first = True
+        config, active = plan.config, plan.config.adversary.active(plan.config.steps)
+        self.say(f"deal: {plan.pictures} pictures to train on; {plan.split}")
+        several = f" in each of {plan.processes} processes" if plan.processes > 1 else ""
+        crops = f"{config.batch} crops of {config.crop} pixels{several}"
+        self.say(f"deal: {config.steps} steps of {crops}, from {plan.start}")
+        if active:
+            phases = f"{active.start} to warm up, {len(active)} against the adversary"
+            self.say(f"deal: {phases}, {config.steps - active.stop} to close")
+        if plan.seconds is not None:
+            self.say(f"deal: about {spoken(plan.seconds)} on {plan.device}")
 
     def step(self, step: int, steps: int, loss: float, rate: float) -> None:
         """After every step; `rate` in images a second."""
@@ -159,3 +225,12 @@ class TrainDisplay(Display):
         self._psnr = f"  {score:.2f} dB"
         tasks = "  ".join(f"{task} {value:.1f}" for task, value in psnr.items())
         self.say(f"step {step}: {score:.2f} dB{' (best)' if best else ''}  {tasks}")
+
+    def stopped(self, step: int, folder: Path) -> None:
+        """After an interruption, when everything is kept."""
+        self.say(f"deal: {folder} is kept as of step {step}; --resume goes on from there")
+
+    def finished(self, best: int) -> None:
+        """After the last step: which one the best weights are of."""
+        if best == 0:
+            self.say("deal: no step scored above the weights it started from: best/ holds those")

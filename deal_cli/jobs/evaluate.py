@@ -1,17 +1,15 @@
-"""Score a restorer on named degradations of clean pictures, the same pixels for everyone.
+"""Score a restorer on the protocol's degradations of clean pictures.
 
-Each picture is cut to its centre, degraded by a task with random numbers that depend only on the
-names of its folder, its file and the task, and brought back to 8 bits. What is restored is brought
-to 8 bits too, as a user's file would be, and both are compared with the clean picture.
+Each picture is cut to its centre and degraded by a task. What is restored is brought to 8 bits, as
+a user's file would be, and both are compared with the clean picture.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,31 +17,33 @@ from numpy.typing import NDArray
 from deal_cli.errors import PictureError, UsageError
 from deal_cli.imaging.frame import Frame
 from deal_cli.jobs.benchmark_page import write_section
+from deal_cli.jobs.protocol import TASKS, Grey, Unit, check_tasks, degrade_for_task, to_grey
 from deal_cli.model.metrics import psnr, psnr_after_fit, ssim
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-TASKS = (
-    "clean",
-    "stripe02",
-    "stripe05",
-    "stripe10",
-    "sr2",
-    "sr4",
-    "blur",
-    "noise",
-    "contrast",
-    "stripe_sr4",
-    "all",
-)
 PER_SET = 10  # pictures of each folder
 CROP = 320  # side of the centre crop in pixels
 
-Grey = NDArray[np.uint8]
-Unit = NDArray[np.float32]
 Restore = Callable[[Frame], Frame]
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """A clean picture in memory, named as the protocol seeds its degradations.
+
+    Attributes:
+        set: the name of its folder.
+        stem: its file name without the suffix.
+        unit: `(H, W)`, multiples of 1/255 in `[0, 1]`, 11 pixels or more on each side.
+    """
+
+    set: str
+    stem: str
+    unit: Unit
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,7 @@ class Evaluation:
 
     def means(self) -> tuple[Mean, ...]:
         """Return the means of each task over all its pictures, in the order of the tasks."""
-        tasks = dict.fromkeys(row.task for row in self.rows)
-        return tuple(self._mean(task) for task in tasks)
+        return means(self.rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return the selection, the means and the rows as plain lists and dictionaries."""
@@ -137,15 +136,6 @@ class Evaluation:
         sets = ", ".join(dict.fromkeys(row.set for row in self.rows))
         return f"{pictures} pictures of {sets}; centre crop {self.crop} px; PSNR in dB"
 
-    def _mean(self, task: str) -> Mean:
-        rows = [row for row in self.rows if row.task == task]
-        return Mean(
-            task,
-            len(rows),
-            _mean_scores([row.input for row in rows]),
-            _mean_scores([row.restored for row in rows]),
-        )
-
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -164,26 +154,6 @@ class RunFacts:
     weights: str
     weights_sha256: str
     command: str
-
-
-def degrade_for_task(clean: Unit, task: str, set_name: str, stem: str) -> Grey:
-    """Return a clean picture degraded as `task` says, always to the same pixels.
-
-    Args:
-        clean: `(H, W)`, `[0, 1]`.
-        task: one of `TASKS`.
-        set_name: the name of the picture's folder; with `stem` and `task` it seeds the noise.
-        stem: the picture's file name without its suffix.
-
-    Returns:
-        `(H, W)`, grey levels 0…255.
-
-    Raises:
-        UsageError: there is no such task.
-    """
-    check_tasks([task])
-    rng = np.random.default_rng(zlib.crc32(f"{set_name}__{stem}|{task}".encode()))
-    return _to_grey(255.0 * np.clip(_degrade(clean, task, rng), 0.0, 1.0))
 
 
 def centre_crop(picture: NDArray[Any], side: int) -> NDArray[Any]:
@@ -212,15 +182,13 @@ def select_pictures(folder: Path, per_set: int) -> list[Path]:
         raise UsageError(
             "no picture in this folder", file=folder, remedy="give --clean another folder"
         )
-    count = min(per_set, len(pictures))
-    return [pictures[int(i)] for i in np.linspace(0, len(pictures) - 1, count).round()]
+    return evenly_spaced(pictures, per_set)
 
 
-def check_tasks(tasks: Iterable[str]) -> None:
-    """Raise a UsageError that names the known tasks where one of `tasks` is not among them."""
-    for task in tasks:
-        if task not in TASKS:
-            raise UsageError(f"no task named {task!r}", remedy=f"choose from {', '.join(TASKS)}")
+def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
+    """Return at most `most` of some items, the first and the last among them from two up."""
+    count = min(most, len(items))
+    return [items[int(i)] for i in np.linspace(0, len(items) - 1, count).round()]
 
 
 def evaluate(
@@ -255,17 +223,57 @@ def evaluate(
     if crop <= 10:
         raise UsageError(f"a crop of {crop} px", remedy="give --crop 11 or more")
     check_tasks(tasks)
-    pictures = [path for folder in folders for path in select_pictures(folder, per_set)]
+    paths = [path for folder in folders for path in select_pictures(folder, per_set)]
+    pictures = [_read_clean(path, crop) for path in paths]
+    return Evaluation(score_pictures(restore, pictures, tasks, on_progress), per_set, crop)
+
+
+def score_pictures(
+    restore: Restore,
+    pictures: Sequence[Clean],
+    tasks: Sequence[str],
+    on_progress: Progress | None = None,
+) -> tuple[Row, ...]:
+    """Score a restorer on clean pictures in memory.
+
+    Args:
+        restore: gives back a restored picture for a degraded 8-bit one, of the same size.
+        pictures: what to degrade.
+        tasks: some of `TASKS`; each once.
+        on_progress: called after each score with the number done and the number of all.
+
+    Returns:
+        a row for every picture and task, by task in the order asked for.
+
+    Raises:
+        UsageError: an unknown task.
+    """
+    check_tasks(tasks)
     order = list(dict.fromkeys(tasks))
     rows: list[Row] = []
-    for path in pictures:
-        clean = _read_clean(path, crop)
+    for clean in pictures:
         for task in order:
-            rows.append(_score(restore, clean, task, path))
+            rows.append(_score(restore, clean, task))
             if on_progress is not None:
                 on_progress(len(rows), len(pictures) * len(order))
     rows.sort(key=lambda row: order.index(row.task))
-    return Evaluation(tuple(rows), per_set, crop)
+    return tuple(rows)
+
+
+def means(rows: Sequence[Row]) -> tuple[Mean, ...]:
+    """Return the means of each task over all its pictures, in the order of the tasks."""
+    by_task: dict[str, list[Row]] = {}
+    for row in rows:
+        by_task.setdefault(row.task, []).append(row)
+    return tuple(
+        Mean(
+            task,
+            len(some),
+            _mean_scores([row.input for row in some]),
+            _mean_scores([row.restored for row in some]),
+        )
+        for task, some in by_task.items()
+    )
 
 
 def write_benchmarks(evaluation: Evaluation, path: Path, facts: RunFacts) -> None:
@@ -295,63 +303,8 @@ def write_benchmarks(evaluation: Evaluation, path: Path, facts: RunFacts) -> Non
     write_section(path, "restoration", text)
 
 
-def _degrade(x: Unit, task: str, rng: np.random.Generator) -> NDArray[np.floating[Any]]:
-    """Return the degraded picture before clipping; the draws come in the order written here."""
-    height, width = x.shape
-    columns, rows = (1, width), (height, 1)
-    match task:
-        case "stripe02":
-            return x + rng.normal(0, 0.02, columns)
-        case "stripe05":
-            return x + rng.normal(0, 0.05, columns)
-        case "stripe10":
-            return x + rng.normal(0, 0.10, columns)
-        case "sr2":
-            return _resampled(x, 2)
-        case "sr4":
-            return _resampled(x, 4)
-        case "blur":
-            return _blurred(x)
-        case "noise":
-            return x + rng.normal(0, 0.04, x.shape)
-        case "contrast":
-            return _flattened(x, 0.5)
-        case "stripe_sr4":
-            return _resampled(x, 4) + rng.normal(0, 0.04, columns)
-        case "all":
-            soft = _resampled(_flattened(x, 0.7), 2)
-            noisy = soft + rng.normal(0, 0.015, x.shape)
-            return noisy + rng.normal(0, 0.04, columns) + rng.normal(0, 0.01, rows)
-        case _:
-            return x
-
-
-def _resampled(x: Unit, factor: int) -> Unit:
-    """Return the picture made smaller by `factor` and brought back, bicubic both ways."""
-    from PIL import Image
-
-    height, width = x.shape
-    small = (max(1, width // factor), max(1, height // factor))
-    bicubic = Image.Resampling.BICUBIC
-    picture = Image.fromarray(np.ascontiguousarray(x, dtype=np.float32))
-    return np.asarray(picture.resize(small, bicubic).resize((width, height), bicubic))
-
-
-def _blurred(x: Unit) -> Unit:
-    """Return the picture under a Gaussian of σ 1.5 px."""
-    import cv2
-
-    return np.asarray(cv2.GaussianBlur(x, (0, 0), 1.5), dtype=np.float32)
-
-
-def _flattened(x: Unit, contrast: float) -> Unit:
-    """Return the picture with its deviations from the mean scaled by `contrast`."""
-    mean = x.mean()
-    return np.asarray(mean + contrast * (x - mean), dtype=np.float32)
-
-
-def _read_clean(path: Path, crop: int) -> Unit:
-    """Return the middle of a clean picture, `(H, W)`, `[0, 1]`."""
+def _read_clean(path: Path, crop: int) -> Clean:
+    """Return the middle of a clean picture."""
     from deal_cli.imaging.files import read_frame
 
     frame = read_frame(path)
@@ -364,19 +317,19 @@ def _read_clean(path: Path, crop: int) -> Unit:
     clean = centre_crop(frame.values, crop) / np.float32(255)
     if min(clean.shape) <= 10:
         raise PictureError("smaller than 11 pixels", file=path, remedy="give a larger picture")
-    return np.asarray(clean, dtype=np.float32)
+    return Clean(path.parent.absolute().name, path.stem, np.asarray(clean, dtype=np.float32))
 
 
-def _score(restore: Restore, clean: Unit, task: str, path: Path) -> Row:
+def _score(restore: Restore, clean: Clean, task: str) -> Row:
     """Degrade, restore and score one picture."""
-    degraded = degrade_for_task(clean, task, path.parent.absolute().name, path.stem)
+    degraded = degrade_for_task(clean.unit, task, clean.set, clean.stem)
     restored = restore(Frame(degraded.astype(np.float32), np.dtype(np.uint8)))
     return Row(
-        path.parent.absolute().name,
-        path.stem,
+        clean.set,
+        clean.stem,
         task,
-        _scores(degraded, clean),
-        _scores(_to_grey(restored.values), clean),
+        _scores(degraded, clean.unit),
+        _scores(to_grey(restored.values), clean.unit),
     )
 
 
@@ -393,12 +346,6 @@ def _mean_scores(scores: Sequence[Scores]) -> Scores:
         float(np.mean([score.ssim for score in scores])),
         float(np.mean([score.psnr_after_fit for score in scores])),
     )
-
-
-def _to_grey(levels: NDArray[np.floating[Any]]) -> Grey:
-    """Return grey levels as a file of 8 bits holds them, rounded and clipped to 0…255."""
-    grey: Grey = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-    return grey
 
 
 def _cells(mean: Mean) -> tuple[str, ...]:

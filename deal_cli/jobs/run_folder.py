@@ -1,48 +1,54 @@
 """What a training leaves on disk, and how it is taken up again.
 
-`config.toml` (resolved), `metrics.jsonl`, `grids/`, `best/` and `last/`, each with
-`enhancer.safetensors`; `last/` also holds `state.safetensors`: both networks, the optimiser's
-moments and the step, which is all that an exact resume needs.
+`config.toml` (resolved), `metrics.jsonl`, `curves.png`, `grids/`, `best/` and `last/`, each with
+`enhancer.safetensors` and `generator.safetensors`; `last/` also holds `state.safetensors`: both
+players, their optimisers' moments and the step, which is all that an exact resume needs.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deal_cli.config import TrainConfig, from_mapping, to_mapping
 from deal_cli.errors import UsageError, WeightsError
+from deal_cli.imaging.files import write_frame, written_whole
+from deal_cli.imaging.frame import Frame
+from deal_cli.jobs.train_state import State
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
-    from deal_cli.model.network import Enhancer
+STATE_FORMAT = "deal-train-state/2"
+NETWORKS, OPTIMISERS = ("network", "average", "generator"), ("optimiser", "ascent")
 
-STATE_FORMAT = "deal-train-state/1"
 
+class Tally:
+    """The means of what steps tell, over the steps that told it."""
 
-@dataclass
-class State:
-    """Everything that changes during a run.
+    def __init__(self) -> None:
+        self._values: defaultdict[str, list[Any]] = defaultdict(list)
 
-    Attributes:
-        network: the newest weights.
-        average: their exponential moving average, which is what is kept.
-        step: optimiser steps done.
-        best: highest validation score so far.
-    """
+    def add(self, told: Mapping[str, Any]) -> None:
+        """What one step tells: numbers, or tables of numbers."""
+        for key, value in told.items():
+            self._values[key].append(value)
 
-    network: Enhancer
-    average: Enhancer
-    optimiser: torch.optim.AdamW
-    step: int = 0
-    best: float = -math.inf
+    def means(self) -> dict[str, Any]:
+        """Every number's mean, tables entry by entry."""
+        return {
+            key: {part: float(np.mean([row[part] for row in values])) for part in values[0]}
+            if isinstance(values[0], Mapping)
+            else float(np.mean(values))
+            for key, values in self._values.items()
+        }
 
 
 class RunFolder:
@@ -55,20 +61,23 @@ class RunFolder:
     def best(self) -> Path:
         return self.path / "best"
 
-    def begin(self, config: TrainConfig) -> None:
-        """Make the folder and write the resolved configuration.
+    def refuse_use(self) -> None:
+        """Make sure that nothing is there yet.
 
         Raises:
             UsageError: the folder holds something already.
         """
-        import tomli_w
-
-        if self.path.exists() and any(self.path.iterdir()):
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             remedy = "give --resume, or another --out"
             raise UsageError("is in use", file=self.path, remedy=remedy)
+
+    def begin(self, config: TrainConfig) -> None:
+        """Make the folder and write the resolved configuration."""
+        import tomli_w
+
         self.path.mkdir(parents=True, exist_ok=True)
-        text = tomli_w.dumps(to_mapping(config))
-        (self.path / "config.toml").write_text(text, encoding="utf-8")
+        with written_whole(self.path / "config.toml") as stream:
+            stream.write(tomli_w.dumps(to_mapping(config)).encode())
 
     def config(self) -> TrainConfig:
         """The configuration of a run that was begun.
@@ -83,16 +92,36 @@ class RunFolder:
         return from_mapping(TrainConfig, table, where=str(path))
 
     def keep(
-        self, state: State, config: TrainConfig, row: Mapping[str, Any], *, best: bool
+        self,
+        state: State,
+        config: TrainConfig,
+        row: Mapping[str, Any],
+        fingerprint: str,
+        *,
+        best: bool,
     ) -> None:
-        """Write the newest weights, the state beside them, and the best when these are."""
-        from deal_cli.model.weights import save_enhancer, write_safetensors
+        """Write the newest weights, the state beside them, and the best when these are.
+
+        Args:
+            state: of the training.
+            config: resolved.
+            row: what was measured last.
+            fingerprint: of the pictures, which a resumed run must have again.
+            best: whether these are the best weights so far.
+        """
+        from deal_cli.model.weights import save_enhancer, save_generator, write_safetensors
 
         facts = {"config": to_mapping(config), "validation": dict(row)}
-        for folder in ["last", *(["best"] if best else [])]:
-            path = self.path / folder / "enhancer.safetensors"
-            save_enhancer(path, state.average.state_dict(), config.network, facts)
-        metadata = {"format": STATE_FORMAT, "step": str(state.step), "best": repr(state.best)}
+        for folder in [self.path / "last", *([self.best] if best else [])]:
+            network = state.average.state_dict()
+            save_enhancer(folder / "enhancer.safetensors", network, config.network, facts)
+            save_generator(folder / "generator.safetensors", state.generator, facts)
+        metadata = {
+            "format": STATE_FORMAT,
+            "step": str(state.step),
+            "best": repr(state.best),
+            "pictures": fingerprint,
+        }
         path = self.path / "last" / "state.safetensors"
         write_safetensors(path, dict(_tensors(state)), metadata)
 
@@ -101,11 +130,21 @@ class RunFolder:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def load(self, state: State) -> None:
-        """Put the saved state in place of a fresh one.
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`."""
+        lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def draw(self, step: int, levels: NDArray[np.float32]) -> None:
+        """Write a grid of samples `(H, W)`, grey levels."""
+        (self.path / "grids").mkdir(exist_ok=True)
+        write_frame(Frame(levels, np.dtype(np.uint8)), self.path / "grids" / f"{step:08}.png")
+
+    def load(self, state: State, fingerprint: str) -> None:
+        """Put the saved state in place of a fresh one, and forget what was logged after it.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or it was trained on other pictures.
             WeightsError: it is damaged or of another kind.
         """
         from deal_cli.model.weights import read_safetensors
@@ -116,27 +155,50 @@ class RunFolder:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != STATE_FORMAT:
             raise WeightsError("is not the state of a training", file=path, remedy="start anew")
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}}
-        moments: dict[int, dict[str, Tensor]] = {}
+        if metadata["pictures"] != fingerprint:
+            remedy = "give the same --data and --val, unchanged, or start anew in another --out"
+            raise UsageError("was begun on other pictures", file=self.path, remedy=remedy)
+        parts: dict[str, dict[str, Tensor]] = {name: {} for name in (*NETWORKS, *OPTIMISERS)}
         for name, tensor in tensors.items():
             kind, _, key = name.partition("/")
-            if kind == "optimiser":
-                index, _, key = key.partition("/")
-                moments.setdefault(int(index), {})[key] = tensor
-            else:
-                parts[kind][key] = tensor
-        state.network.load_state_dict(parts["network"])
-        state.average.load_state_dict(parts["average"])
-        groups = state.optimiser.state_dict()["param_groups"]
-        state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+            parts[kind][key] = tensor
+        for name in NETWORKS:
+            getattr(state, name).load_state_dict(parts[name])
+        for name in OPTIMISERS:
+            optimiser = getattr(state, name)
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in parts[name].items():
+                index, _, moment = key.partition("/")
+                moments.setdefault(int(index), {})[moment] = tensor
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": moments, "param_groups": groups})
         state.step, state.best = int(metadata["step"]), float(metadata["best"])
+        self._forget_after(state.step)
+
+    def _forget_after(self, step: int) -> None:
+        """Drop the lines of steps that a resumed run makes again."""
+        path = self.path / "metrics.jsonl"
+        if path.is_file():
+            kept = [row for row in _whole_rows(path) if row["step"] <= step]
+            with written_whole(path) as stream:
+                stream.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+
+
+def _whole_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a log up to one that was cut short."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
 
 
 def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a run by name."""
-    for prefix, network in (("network", state.network), ("average", state.average)):
-        for key, value in network.state_dict().items():
-            yield f"{prefix}/{key}", value
-    for index, moments in state.optimiser.state_dict()["state"].items():
-        for key, value in moments.items():
-            yield f"optimiser/{index}/{key}", value
+    for name in NETWORKS:
+        for key, value in getattr(state, name).state_dict().items():
+            yield f"{name}/{key}", value
+    for name in OPTIMISERS:
+        for index, moments in getattr(state, name).state_dict()["state"].items():
+            for key, value in moments.items():
+                yield f"{name}/{index}/{key}", value

@@ -16,7 +16,7 @@ from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.imaging.files import write_frame
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.evaluate import degrade_for_task
+from deal_cli.jobs.protocol import degrade_for_task
 
 TASKS = ("stripe10", "noise", "stripe_sr4")
 HEIGHT, WIDTH, GAP = 256, 320, 6

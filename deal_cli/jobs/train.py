@@ -1,58 +1,101 @@
-"""Train the enhancer: the outer minimisation, on sampled degradations of clean pictures.
+"""Train the enhancer N_E against the degradation generator N_G: the game of the paper.
 
-Batch n is drawn from the seed and n alone, so a run that was stopped and resumed on the same kind
-of machine with the same number of threads makes the same weights as one that was not. The tone
-predictor, which needs seconds, follows at the end.
+    min over ω of L(N_E(N_G(x; θ*); ω), x),   θ* = argmax over θ of L
+
+Warm-up: N_E learns on degradations drawn at random. Active phase: before each step of N_E, N_G
+makes k steps of ascent through the frozen N_E, and a share of N_E's batch are fresh attacks.
+Closing phase: N_E alone again. Every phase is a share of the steps.
+
+What step n draws depends on the seed and n alone, so a run that was stopped and resumed on the same
+kind of machine with the same number of threads makes the same weights as one that was not.
+
+arXiv 2503.00905, section 3.4 and algorithm 1; the game as a whole is that of adversarial training
+(Madry et al. 2018, arXiv 1706.06083).
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deal_cli.config import TrainConfig
 from deal_cli.engine import hardware
-from deal_cli.engine.backends import Choice, TorchBackend, placed
-from deal_cli.engine.restorer import Restorer, Settings, measure_range
-from deal_cli.errors import UsageError, WeightsError
-from deal_cli.imaging.files import PICTURE_SUFFIXES, read_frame, write_frame
-from deal_cli.imaging.frame import Frame
-from deal_cli.jobs.evaluate import TASKS, evaluate
-from deal_cli.jobs.run_folder import RunFolder, State
+from deal_cli.engine.backends import Choice
+from deal_cli.jobs.budget import Budget, Pace
+from deal_cli.jobs.curves import write_curves
+from deal_cli.jobs.dataset import Dataset, build_pyramid, load_dataset
+from deal_cli.jobs.ranks import Interruption, Ranks, joined
+from deal_cli.jobs.run_folder import RunFolder, Tally
+from deal_cli.jobs.train_state import State, first_state
 from deal_cli.jobs.train_tone import train_tone
+from deal_cli.jobs.train_views import sample_grid, validate
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from deal_cli.model.crops import Pyramid
+    from deal_cli.model.generator import Attack, Policy
     from deal_cli.model.network import Enhancer
 
-SCALES = (1.0, 0.65, 0.5)  # of the training pictures; halved pictures are the sharp ones
-VALIDATION_PICTURES, VALIDATION_CROP = 10, 320
-VALIDATION_TASKS = tuple(task for task in TASKS if task != "contrast")  # tone is not the network's
-CLEAN_CEILING = 55.0  # dB; above it, doing less harm to clean pictures counts no more
 GRID_ROWS = 6
-# The last convolution learns slower: its first steps shift whole pictures, and the quickest way to
-# less loss is then to do nothing at all.
-HEAD_RATE = 0.5
+ROWS = 200  # of metrics.jsonl, about, in a run of many steps
+INNER, OUTER = 0, 1  # so that the two problems never draw the same numbers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training is about to do.
+
+    Attributes:
+        pictures: how many clean pictures it trains on.
+        split: how the validation pictures were had, in words.
+        start: what the weights are before the first step, in words.
+        config: resolved.
+        done: steps that were made before, in a run that goes on.
+        seconds: how long it will take; None when nothing was measured.
+        device: what computes.
+        processes: how many share the work.
+    """
+
+    pictures: int
+    split: str
+    start: str
+    config: TrainConfig
+    done: int
+    seconds: float | None
+    device: str
+    processes: int
 
 
 class Watcher(Protocol):
     """What shows a running training."""
 
+    def planned(self, plan: Plan) -> None:
+        """Before the first step."""
+
     def step(self, step: int, steps: int, loss: float, rate: float) -> None:
         """After every step; `rate` in images a second."""
 
-    def validated(self, step: int, score: float, psnr: Mapping[str, float], best: bool) -> None:
+    def validated(self, step: int, score: float, psnr: dict[str, float], best: bool) -> None:
         """After every validation; PSNR in dB."""
+
+    def stopped(self, step: int, folder: Path) -> None:
+        """After an interruption, when everything is kept."""
+
+    def finished(self, best: int) -> None:
+        """After the last step: which one the best weights are of."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +105,11 @@ class TrainRequest:
     Attributes:
         data: folder of clean pictures.
         out: the run's folder.
-        val: folder of clean pictures to choose by; without it the newest weights are the best.
+        val: folder of clean pictures to choose by; without it some scenes of `data` are kept back.
         init: bundled name or file of the weights to start from; None starts anew.
         resume: go on with the run in `out`.
         config: settings; a resumed run keeps its own.
+        budget: steps or seconds, in place of the configuration's steps.
         choice: CUDA or CPU.
     """
 
@@ -75,119 +119,169 @@ class TrainRequest:
     init: str | None = None
     resume: bool = False
     config: TrainConfig = TrainConfig()
+    budget: Budget = Budget()
     choice: Choice = Choice("cpu", 0, "by default")
 
 
-def train(request: TrainRequest, watcher: Watcher) -> Path:
-    """Run a training to its last step and return the folder of its best weights.
+@dataclass(frozen=True)
+class Game:
+    """What does not change while N_E and N_G play."""
 
-    Raises:
-        UsageError: the data do not allow a training, or `out` is in use.
-        PictureError: a training picture cannot be read.
-        WeightsError: the weights to start from, or the state to resume, are not usable.
+    config: TrainConfig
+    pyramids: Sequence[Pyramid]
+    device: torch.device
+    ranks: Ranks = Ranks()
+
+    def rng(self, step: int, problem: int, turn: int = 0) -> np.random.Generator:
+        """The random source of one step, the same however the run came there."""
+        return np.random.default_rng((self.config.seed, self.ranks.rank, step, problem, turn))
+
+    def harm(self, network: Enhancer, degraded: Tensor, clean: Tensor) -> Tensor:
+        """L(N_E(degraded), clean), `(B,)`."""
+        from deal_cli.model import losses
+
+        channels = self.config.network.channels
+        with self._autocast():
+            correction = network.correction(degraded.expand(-1, channels, -1, -1))
+        restored = degraded + correction.float()
+        objective = {"log_mse": losses.log_mse, "published": losses.published}
+        return objective[self.config.objective](restored, clean.expand_as(restored))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """bfloat16 autocast, or nothing, as the configuration and the hardware say."""
+        import torch
+
+        fast = self.device.type == "cuda" or hardware.has_bfloat16()
+        precision = self.config.precision
+        lower = precision == "bfloat16" or (precision == "auto" and fast)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=lower)
+
+
+# The game ----------------------------------------------------------------------------------------
+
+
+def inner_maximisation(game: Game, state: State, turn: int = 0) -> dict[str, Any]:
+    """One step of N_G: θ goes up L(N_E(N_G(x; θ); ω), x), through an N_E that stands still.
+
+    The gradient of the severities comes back through N_E and the operations. That of the choices is
+    the gradient of their log odds, weighed by how much more an attack harms than the others on the
+    same picture do. The entropy of the choices is added, so that they do not collapse onto one.
     """
     import torch
 
-    run = RunFolder(request.out)
-    config = run.config() if request.resume else request.config
-    device = request.choice.torch_device()
-    torch.set_num_threads(hardware.threads())
-    _check(config, request.val)
-    pictures = load_pictures(request.data, config)
-    pyramids = [build_pyramid(picture) for picture in pictures]
-    state = _first_state(config, request.init, device)
-    if request.resume:
-        run.load(state)
-        if request.val is None and math.isfinite(state.best):
-            raise UsageError(
-                "was validated so far", file=request.out, remedy="give --val again to resume it"
-            )
-    else:
-        run.begin(config)
-    try:
-        _minimise(request, config, state, run, pyramids, device, watcher)
-    except KeyboardInterrupt:
-        run.keep(state, config, {"step": state.step}, best=False)
-        raise
-    if config.tone.steps:
-        train_tone(pictures, config.tone, run.best / "tone.safetensors")
-    return run.best
-
-
-def _check(config: TrainConfig, val: Path | None) -> None:
-    """Find now what would otherwise end the run when its folder is made and hours are spent.
-
-    Raises:
-        UsageError: a number that no training can have, an unknown degradation, an empty `val`.
-        PictureError: a picture of `val` cannot be used.
-    """
-    from deal_cli.model.sampler import sample
-
-    for part, keys in (
-        (config, ("steps", "batch", "crop", "validate_every")),
-        (config.tone, ("batch", "width")),
-    ):
-        for key in keys:
-            if getattr(part, key) < 1:
-                raise UsageError(f"'{key}' is {getattr(part, key)}", remedy="it takes 1 and more")
-    for key, odds in (
-        ("scale_odds", config.scale_odds),
-        ("count_odds", config.sampler.count_odds),
-        ("odds", tuple(config.sampler.odds.values())),
-    ):
-        if not sum(odds) > 0 or min(odds) < 0:
-            raise UsageError(f"'{key}' is {list(odds)}", remedy="give odds of 0 and more")
-    stride = config.network.stride
-    if config.crop % stride:
-        remedy = f"set a multiple of the network's stride, {stride}"
-        raise UsageError(f"'crop' is {config.crop}", remedy=remedy)
-    sample(config.sampler, np.random.default_rng(0))
-    if val is not None:
-        evaluate(lambda frame: frame, [val], ("clean",), VALIDATION_PICTURES, VALIDATION_CROP)
-
-
-def load_pictures(folder: Path, config: TrainConfig) -> list[NDArray[np.float32]]:
-    """Every picture of a folder in [0, 1], its border cut.
-
-    Raises:
-        UsageError: no folder, no pictures, or a picture that is too small or all one value.
-        PictureError: a picture cannot be read.
-    """
-    if not folder.is_dir():
-        raise UsageError("is not a folder", file=folder, remedy="--data takes a folder of pictures")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-    if not paths:
-        raise UsageError("holds no pictures", file=folder, remedy="give --data another folder")
-    return [_load_picture(path, config) for path in paths]
-
-
-def _load_picture(path: Path, config: TrainConfig) -> NDArray[np.float32]:
-    frame = read_frame(path)
-    low, high = measure_range(frame, "auto")
-    if not high > low:
-        raise UsageError("holds one value only", file=path, remedy="take it out of --data")
-    inner = frame.values[config.border : frame.height - config.border]
-    inner = inner[:, config.border : frame.width - config.border]
-    if min(inner.shape) * min(SCALES) < config.crop:
-        size = f"{frame.width}x{frame.height}"
-        remedy = "set a smaller crop or border in --config"
-        raise UsageError(
-            f"{size} is too small for crops of {config.crop}", file=path, remedy=remedy
-        )
-    unit: NDArray[np.float32] = np.clip(np.nan_to_num((inner - low) / (high - low)), 0, 1)
-    return unit.astype(np.float32)
-
-
-def build_pyramid(picture: NDArray[np.float32]) -> Pyramid:
-    """A picture `(H, W)` at each training scale."""
-    import cv2
-
-    return tuple(
-        np.asarray(
-            cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.float32
-        )
-        for scale in SCALES
+    rules = game.config.adversary
+    rng = game.rng(state.step, INNER, turn)
+    with single_thread():
+        x = _clean(game, rules.pictures, rng).repeat_interleave(rules.attacks, 0)
+        policy = state.generator(x)
+        attack = _attack(x, policy, rng)
+    with frozen(state.network):
+        harm = game.harm(state.network, attack.attacked, x)
+    entropy = policy.entropy()
+    gain = (
+        harm.mean()
+        + (_advantage(harm.detach(), rules.attacks) * policy.log_odds(attack.chosen)).mean()
+        + rules.diversity * entropy.mean()
     )
+    parameters = list(state.generator.parameters())
+    gradients = torch.autograd.grad(-gain, parameters)
+    game.ranks.average(gradients)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    torch.nn.utils.clip_grad_norm_(parameters, game.config.clip)
+    for group in state.ascent.param_groups:
+        group["lr"] = rules.learning_rate
+    state.ascent.step()
+    return _told(policy, attack, x) | {"harm": float(harm.detach().mean())}
+
+
+def outer_minimisation(
+    game: Game, state: State, *, adversarial: bool, stop: bool = False
+) -> tuple[dict[str, Any], bool]:
+    """One step of N_E: ω goes down L on fresh attacks, mixed with degradations drawn at random.
+
+    Returns:
+        The losses, and whether any process was told to stop.
+    """
+    import torch
+
+    from deal_cli.model.crops import coded, degrade_at_random
+
+    config = game.config
+    rng = game.rng(state.step, OUTER)
+    count = max(1, round(config.adversary.share * config.batch)) if adversarial else 0
+    with single_thread(), torch.no_grad():
+        clean = _clean(game, config.batch, rng)
+        drawn = degrade_at_random(clean[count:], config.sampler, rng)
+        if count:
+            attack = _attack(clean[:count], state.generator(clean[:count]), rng)
+            drawn = torch.cat([attack.attacked, drawn])
+        degraded = coded(drawn, rng)
+    _set_rate(state, config)
+    losses = game.harm(state.network.train(), degraded, clean)
+    state.optimiser.zero_grad(set_to_none=True)
+    losses.mean().backward()
+    parameters = [p for p in state.network.parameters() if p.grad is not None]
+    stop = game.ranks.average([p.grad for p in parameters if p.grad is not None], stop)
+    torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+    state.optimiser.step()
+    state.step += 1
+    _average(state, config)
+    told = {"loss": float(losses.detach().mean())}
+    if 0 < count < config.batch:
+        attacked, random = losses.detach().split([count, config.batch - count])
+        told["loss_adversarial"], told["loss_random"] = float(attacked.mean()), float(random.mean())
+        told["advantage"] = told["loss_adversarial"] - told["loss_random"]
+    return told, stop
+
+
+def play_step(game: Game, state: State, *, active: bool, stop: bool = False) -> tuple[Any, bool]:
+    """Play once: k steps of N_G, when it is active, then one of N_E; what is told of both."""
+    told: dict[str, Any] = {}
+    for turn in range(game.config.adversary.ascent_steps if active else 0):
+        told = inner_maximisation(game, state, turn)
+    losses, stop = outer_minimisation(game, state, adversarial=active, stop=stop)
+    return told | losses, stop
+
+
+def _clean(game: Game, count: int, rng: np.random.Generator) -> Tensor:
+    from deal_cli.model.crops import draw_clean
+
+    return draw_clean(game.pyramids, count, game.config, rng).to(game.device)
+
+
+def _attack(x: Tensor, policy: Policy, rng: np.random.Generator) -> Attack:
+    from deal_cli.model.generator import attack
+
+    return attack(x, policy, policy.sample(rng))
+
+
+def _advantage(harm: Tensor, attacks: int) -> Tensor:
+    """`(B,)`, harm less the mean harm of the other attacks on the same picture."""
+    groups = harm.view(-1, attacks)
+    others = (groups.sum(1, keepdim=True) - groups) / (attacks - 1)
+    return (groups - others).flatten()
+
+
+def _told(policy: Policy, attack: Attack, x: Tensor) -> dict[str, Any]:
+    """Whether N_G collapses (entropy, 1 is even), spends its budget, and leaves something."""
+    from deal_cli.model.generator import kept
+
+    odds = policy.logits.detach().softmax(2).mean((0, 1))
+    names = (*policy.config.operations, "none")
+    most = policy.config.rounds * math.log(len(names))
+    return {
+        "entropy": float(policy.entropy().detach().mean()) / most,
+        "budget_use": float(attack.severities.detach().sum(1).mean()) / policy.config.budget,
+        "kept": float(kept(attack.attacked.detach(), x).mean()),
+        "odds": dict(zip(names, odds.tolist(), strict=True)),
+    }
+
+
+def _set_rate(state: State, config: TrainConfig) -> None:
+    rate = config.learning_rate * schedule(state.step / config.steps, config.warmup)
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate * group["share"]
 
 
 def schedule(progress: float, warmup: float) -> float:
@@ -195,114 +289,6 @@ def schedule(progress: float, warmup: float) -> float:
     if progress < warmup:
         return (progress + 1e-3) / (warmup + 1e-3)
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-
-
-def _first_state(config: TrainConfig, init: str | None, device: torch.device) -> State:
-    """A network with fresh or given weights, and its optimiser."""
-    import torch
-
-    from deal_cli.model.network import Enhancer
-    from deal_cli.model.weights import load_enhancer
-
-    torch.manual_seed(config.seed)
-    network = Enhancer(config.network)
-    if init is not None:
-        weights = load_enhancer(init)
-        if weights.config != config.network:
-            remedy = "set [network] in --config as the file has it"
-            raise WeightsError("is of another architecture", file=weights.file.path, remedy=remedy)
-        network = weights.network()
-    network = placed(network, device, torch.float32)
-    last = {id(p) for p in network.head[2].parameters()}
-    groups = [
-        {"params": [p for p in network.parameters() if id(p) not in last], "share": 1.0},
-        {"params": [p for p in network.parameters() if id(p) in last], "share": HEAD_RATE},
-    ]
-    optimiser = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
-    return State(network, copy.deepcopy(network), optimiser)
-
-
-def _minimise(
-    request: TrainRequest,
-    config: TrainConfig,
-    state: State,
-    run: RunFolder,
-    pyramids: Sequence[Pyramid],
-    device: torch.device,
-    watcher: Watcher,
-) -> None:
-    """Minimise L(N_E(degraded; ω), clean) over ω, until the last step."""
-    autocast = _autocast(config, device)
-    started, first, losses = time.monotonic(), state.step, []
-    while state.step < config.steps:
-        losses.append(_step(state, pyramids, config, device, autocast))
-        rate = (state.step - first) * config.batch / (time.monotonic() - started)
-        watcher.step(state.step, config.steps, losses[-1], rate)
-        if state.step % config.validate_every == 0 or state.step == config.steps:
-            row = {
-                "step": state.step,
-                "loss": float(np.mean(losses)),
-                "images_per_second": rate,
-                **(validate(state.average, request.val, device) if request.val else {}),
-            }
-            losses.clear()
-            better = row.get("score", math.inf) > state.best or request.val is None
-            if request.val:
-                state.best = max(state.best, row["score"])
-                watcher.validated(state.step, row["score"], row["psnr_after_fit"], better)
-            run.keep(state, config, row, best=better)
-            run.log(row)
-            _write_grid(
-                run.path / "grids" / f"{state.step:08}.png", state, pyramids, config, device
-            )
-
-
-def _step(
-    state: State,
-    pyramids: Sequence[Pyramid],
-    config: TrainConfig,
-    device: torch.device,
-    autocast: Callable[[], Any],
-) -> float:
-    """One step of N_E on freshly sampled degradations; its loss."""
-    import torch
-
-    from deal_cli.model import losses
-
-    degraded, clean = _batch(pyramids, config, np.random.default_rng((config.seed, state.step)))
-    degraded, clean = degraded.to(device), clean.to(device)
-    rate = config.learning_rate * schedule(state.step / config.steps, config.warmup)
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate * group["share"]
-    state.network.train()
-    with autocast():
-        correction = state.network.correction(degraded)
-    restored = degraded + correction.float()
-    objective = {"log_mse": losses.log_mse, "published": losses.published}[config.objective]
-    loss = objective(restored, clean)
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
-    state.optimiser.step()
-    state.step += 1
-    _average(state, config)
-    return float(loss.detach())
-
-
-def _batch(
-    pyramids: Sequence[Pyramid], config: TrainConfig, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`(degraded, clean)`, each `(B, C, crop, crop)` with the network's number of channels."""
-    import torch
-
-    from deal_cli.model.crops import draw_batch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # many small operations: sharing them out costs more than it gains
-    degraded, clean = draw_batch(pyramids, config, rng)
-    torch.set_num_threads(threads)
-    channels = config.network.channels
-    return degraded.expand(-1, channels, -1, -1), clean.expand(-1, channels, -1, -1)
 
 
 def _average(state: State, config: TrainConfig) -> None:
@@ -319,45 +305,223 @@ def _average(state: State, config: TrainConfig) -> None:
                 value.copy_(newest[key])
 
 
-def validate(network: Enhancer, folder: Path, device: torch.device) -> dict[str, Any]:
-    """PSNR in dB of every task after the best gain and offset, and their mean as the score."""
-    backend = TorchBackend(network, device, "training", "")
-    restorer = Restorer(backend, Settings(tone="keep"))
-    evaluation = evaluate(
-        lambda frame: restorer.restore(frame).frame,
-        [folder],
-        VALIDATION_TASKS,
-        VALIDATION_PICTURES,
-        VALIDATION_CROP,
+# One run -----------------------------------------------------------------------------------------
+
+
+def train(request: TrainRequest, watcher: Watcher) -> Path:
+    """Run a training to its last step and return the folder of its best weights.
+
+    Raises:
+        UsageError: the data do not allow a training, or `out` is in use.
+        PictureError: a training picture cannot be read.
+        WeightsError: the weights to start from, or the state to resume, are not usable.
+        KeyboardInterrupt: it was interrupted; everything is kept.
+    """
+    import torch
+
+    from deal_cli.model.sampler import check_operations, sample
+
+    run = RunFolder(request.out)
+    config = run.config() if request.resume else _resolved(request)
+    if not request.resume:
+        run.refuse_use()
+    check_operations(config.generator.operations)
+    sample(config.sampler, np.random.default_rng(0))  # it checks its own
+    torch.set_num_threads(hardware.threads())
+    with joined(request.choice) as (ranks, choice):
+        init = None if request.resume else request.init
+        state, start = first_state(config, init, choice.torch_device())
+        dataset = load_dataset(request.data, request.val, config)
+        pyramids = [build_pyramid(picture, config.crop) for picture in dataset.training]
+        game = Game(config, pyramids, choice.torch_device(), ranks)
+        seconds = None
+        if request.resume:
+            run.load(state, dataset.fingerprint())
+            start = f"step {state.step}"
+        else:
+            game, seconds = _begin(request, run, game, state, dataset, watcher)
+        if ranks.first:
+            watcher.planned(
+                Plan(
+                    len(dataset.training),
+                    dataset.split,
+                    start,
+                    game.config,
+                    state.step,
+                    seconds,
+                    _device_name(game.device),
+                    ranks.size,
+                )
+            )
+        _play(game, state, run, dataset, watcher)
+        if ranks.first and config.tone.steps:
+            _train_tone(run, dataset, config)
+        if ranks.first:
+            watcher.finished(max(run.rows(), key=lambda row: row.get("score", -math.inf))["step"])
+    return run.best
+
+
+def _resolved(request: TrainRequest) -> TrainConfig:
+    """The settings of a new run: what starts from weights learns slower and keeps their tone."""
+    config = request.config
+    if request.budget.steps is not None:
+        config = replace(config, steps=request.budget.steps)
+    if request.init is None:
+        return config
+    return replace(
+        config, learning_rate=config.fine_tuning_rate, tone=replace(config.tone, steps=0)
     )
-    psnr = {mean.task: mean.restored.psnr_after_fit for mean in evaluation.means()}
-    score = float(np.mean([min(value, CLEAN_CEILING) for value in psnr.values()]))
-    return {"score": score, "psnr_after_fit": psnr}
 
 
-def _write_grid(
-    path: Path,
+def _begin(
+    request: TrainRequest,
+    run: RunFolder,
+    game: Game,
     state: State,
-    pyramids: Sequence[Pyramid],
-    config: TrainConfig,
-    device: torch.device,
-) -> None:
-    """A picture to look at: rows of degraded, restored and clean, the same crops every time."""
+    dataset: Dataset,
+    watcher: Watcher,
+) -> tuple[Game, float]:
+    """Validate the first weights, measure how fast steps are, settle how many, make the folder."""
+    started = time.monotonic()
+    row: dict[str, Any] = {"step": 0}
+    if game.ranks.first:
+        row |= validate(state.average, dataset.validation, game.device)
+        state.best = row["score"]
+        with tempfile.TemporaryDirectory() as folder:  # only to know how long it takes
+            rehearsal = RunFolder(Path(folder))
+            rehearsal.log(row)
+            _write_pictures(game, state, rehearsal)
+    pace = _measure_pace(game, state, dataset, time.monotonic() - started)
+    config = game.config
+    if request.budget.seconds is not None:
+        left = request.budget.seconds - (time.monotonic() - started)
+        config = replace(config, steps=pace.steps_within(left, config))
+    config = game.ranks.agree(config)
+    if game.ranks.first:
+        run.begin(config)
+        run.keep(state, config, row, dataset.fingerprint(), best=True)
+        run.log(row)
+        if request.init is not None:
+            _copy_tone(request.init, run)
+        watcher.validated(0, row["score"], row["psnr_after_fit"], True)
+    return replace(game, config=config), pace.seconds(config)
+
+
+def _measure_pace(game: Game, state: State, dataset: Dataset, validation: float) -> Pace:
+    """Seconds of each part, from two steps of each kind on a copy of the state."""
+    trial = copy.deepcopy(state)
+    seconds = {}
+    for active in (False, True):
+        for _ in range(2):  # the first one warms up
+            started = time.monotonic()
+            play_step(game, trial, active=active)
+            seconds[active] = time.monotonic() - started
+    tone, config = 0.0, game.config.tone
+    if config.steps:
+        started = time.monotonic()
+        train_tone(dataset.training, replace(config, steps=min(config.steps, 10)))
+        tone = (time.monotonic() - started) * config.steps / min(config.steps, 10)
+    return Pace(seconds[False], seconds[True], validation, tone)
+
+
+def _play(game: Game, state: State, run: RunFolder, dataset: Dataset, watcher: Watcher) -> None:
+    """Play the game to its last step: log, validate and keep on the way."""
+    config, fingerprint = game.config, dataset.fingerprint()
+    active = config.adversary.active(config.steps)
+    every, interval = config.validation_interval(), max(1, config.steps // ROWS)
+    started, first, tally = time.monotonic(), state.step, Tally()
+    with Interruption() as interruption:
+        while state.step < config.steps:
+            told, stop = play_step(
+                game, state, active=state.step in active, stop=interruption.wanted
+            )
+            tally.add(told)
+            if not game.ranks.first:
+                if stop:
+                    raise KeyboardInterrupt
+                continue
+            made = (state.step - first) * config.batch * game.ranks.size
+            rate = made / (time.monotonic() - started)
+            watcher.step(state.step, config.steps, told["loss"], rate)
+            due = state.step % every == 0 or state.step == config.steps
+            if due or stop or state.step % interval == 0:
+                row = {"step": state.step, **tally.means(), "images_per_second": rate}
+                tally = Tally()
+                better = False
+                if due:
+                    row |= validate(state.average, dataset.validation, game.device)
+                    better = row["score"] > state.best
+                    state.best = max(state.best, row["score"])
+                    watcher.validated(state.step, row["score"], row["psnr_after_fit"], better)
+                if due or stop:
+                    run.keep(state, config, row, fingerprint, best=better)
+                run.log(row)
+                if due:
+                    _write_pictures(game, state, run)
+            if stop:
+                watcher.stopped(state.step, run.path)
+                raise KeyboardInterrupt
+
+
+def _write_pictures(game: Game, state: State, run: RunFolder) -> None:
+    """The curves so far, and crops, the same every time, before and after."""
+    from deal_cli.model.crops import degrade_at_random
+
+    config, rng = game.config, np.random.default_rng(game.config.seed)
+    active = config.adversary.active(config.steps)
+    with single_thread():
+        clean = _clean(game, min(GRID_ROWS, config.batch), rng)
+        degraded = [degrade_at_random(clean, config.sampler, rng)]
+        if active and state.step > active.start:
+            degraded.append(_attack(clean, state.generator(clean), rng).attacked.detach())
+    run.draw(state.step, sample_grid(state.average, degraded, clean))
+    span = (active.start, active.stop)
+    write_curves(run.rows(), run.path / "curves.png", steps=config.steps, active=span)
+
+
+def _device_name(device: torch.device) -> str:
     import torch
 
-    degraded, clean = _batch(pyramids, config, np.random.default_rng(config.seed))
-    with torch.inference_mode():
-        restored = state.average.eval()(degraded.to(device)).cpu()
-    columns = torch.cat([degraded, restored, clean], 3).mean(1)[:GRID_ROWS].clamp(0, 1)
-    path.parent.mkdir(exist_ok=True)
-    values = columns.reshape(-1, columns.shape[2]).numpy() * np.float32(255)
-    write_frame(Frame(values, np.dtype(np.uint8)), path)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{hardware.cpu_name()}, {hardware.threads()} threads"
 
 
-def _autocast(config: TrainConfig, device: torch.device) -> Callable[[], Any]:
-    """bfloat16 autocast, or nothing, as the configuration and the hardware say."""
+def _copy_tone(init: str, run: RunFolder) -> None:
+    """What starts from weights keeps the tone predictor that belongs to them."""
+    from deal_cli.model.weights import TONE, beside, find
+
+    found = beside(find(init).path, TONE) or find(TONE)
+    shutil.copyfile(found.path, run.best / f"{TONE}.safetensors")
+
+
+def _train_tone(run: RunFolder, dataset: Dataset, config: TrainConfig) -> None:
+    from deal_cli.config import to_mapping
+    from deal_cli.model.weights import TONE, save_tone
+
+    predictor = train_tone(dataset.training, config.tone)
+    facts = {"config": to_mapping(config.tone)}
+    save_tone(run.best / f"{TONE}.safetensors", predictor, facts)
+
+
+@contextlib.contextmanager
+def frozen(network: Enhancer) -> Iterator[None]:
+    """N_E as it is: no gradient of its weights, no change of its batch statistics."""
+    network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """Many small operations: sharing them out among threads costs more than it gains."""
     import torch
 
-    fast = device.type == "cuda" or hardware.has_bfloat16()
-    lower = config.precision == "bfloat16" or (config.precision == "auto" and fast)
-    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=lower)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.config import ToneConfig, to_mapping
+from deal_cli.config import ToneConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,14 +28,12 @@ NOISE = 0.01  # largest standard deviation of the noise that a restored picture 
 def train_tone(
     pictures: Sequence[NDArray[np.float32]],
     config: ToneConfig,
-    path: Path,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> TonePredictor:
-    """Train a predictor on clean pictures `(H, W)` in [0, 1] and write it to `path`."""
+    """A predictor trained on clean pictures `(H, W)` in [0, 1]."""
     import torch
 
     from deal_cli.model.tone import TonePredictor, curve
-    from deal_cli.model.weights import save_tone
 
     # A thumbnail's pixels are means of many: averaging some of them beforehand changes little.
     thinned = [
@@ -62,8 +59,7 @@ def train_tone(
         schedule.step()
         if on_step is not None:
             on_step(step + 1, config.steps, float(loss.detach()))
-    save_tone(path, predictor.eval(), {"config": to_mapping(config)})
-    return predictor
+    return predictor.eval()
 
 
 def _draw_batch(

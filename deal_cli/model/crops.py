@@ -1,4 +1,4 @@
-"""Training pairs: crops of clean pictures, free augmentations, sampled degradations.
+"""Training pairs: crops of clean pictures, free augmentations, degradations at random.
 
 Everything is drawn from the `rng` that is passed in, so that batch number n of a run is the same
 whether the run came there at once or was resumed.
@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deal_cli.config import TrainConfig
-from deal_cli.model.sampler import replay, sample
+from deal_cli.config import SamplerConfig, TrainConfig
+from deal_cli.model.sampler import average, replay, sample
 
 CONTRAST = (0.4, 1.8)  # of the free tone augmentation, log-uniform
 MEAN = (0.2, 0.8)
@@ -24,24 +24,27 @@ EIGHT_BIT_ODDS = 0.7  # share of the inputs that are rounded to 8 bits, as most 
 Pyramid = tuple[NDArray[np.float32], ...]  # one picture at each of the training scales
 
 
-def draw_batch(
-    pyramids: Sequence[Pyramid], config: TrainConfig, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """A batch of `(degraded, clean)`, each `(B, 1, crop, crop)` float32 in [0, 1]."""
-    pairs = [_draw_pair(pyramids, config, rng) for _ in range(config.batch)]
-    degraded, clean = zip(*pairs, strict=True)
-    return torch.cat(degraded), torch.cat(clean)
+def draw_clean(
+    pyramids: Sequence[Pyramid], count: int, config: TrainConfig, rng: np.random.Generator
+) -> Tensor:
+    """Clean crops `(count, 1, crop, crop)`, float32 in [0, 1]."""
+    crops = [_augment(_detailed_crop(pyramids, config, rng), rng) for _ in range(count)]
+    return torch.from_numpy(np.stack(crops)[:, None])
 
 
-def _draw_pair(
-    pyramids: Sequence[Pyramid], config: TrainConfig, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    crop = _augment(_detailed_crop(pyramids, config, rng), rng)
-    clean = torch.from_numpy(crop)[None, None]
-    degraded = replay(clean, sample(config.sampler, rng))
-    if rng.random() < EIGHT_BIT_ODDS:
-        degraded = (degraded * 255).round() / 255
-    return degraded, clean
+def degrade_at_random(clean: Tensor, config: SamplerConfig, rng: np.random.Generator) -> Tensor:
+    """Every crop of `(B, 1, H, W)` through a recipe of its own."""
+    if not len(clean):
+        return clean
+    if config.average:
+        return torch.cat([average(crop, config, rng) for crop in clean.split(1)])
+    return torch.cat([replay(crop, sample(config, rng)) for crop in clean.split(1)])
+
+
+def coded(degraded: Tensor, rng: np.random.Generator) -> Tensor:
+    """Crops as their files would hold them: most rounded to 8 bits."""
+    rounded = torch.from_numpy(rng.random(len(degraded)) < EIGHT_BIT_ODDS).view(-1, 1, 1, 1)
+    return torch.where(rounded.to(degraded.device), (degraded * 255).round() / 255, degraded)
 
 
 def _detailed_crop(

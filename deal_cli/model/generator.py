@@ -3,9 +3,10 @@
 In each of R rounds it gives odds to every operation of a camera, or to none, and a severity to
 each. What is drawn from them is a recipe of real operations that replays like any other
 (`model/sampler.py`); the published generator blends all operations by a softmax, which makes ghosts
-that no camera makes. Severities get their gradient through the operations; the odds get theirs from
-the log odds of what was drawn, weighed by the harm it did (Williams 1992,
-doi:10.1007/BF00992696).
+that no camera makes. Severities get their gradient through the operations and through the enhancer
+behind them; the odds get theirs from the log odds of what was drawn, weighed by how much more harm
+it did than other attacks on the same picture (Williams 1992, doi:10.1007/BF00992696; the others as
+its baseline: Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free").
 
 arXiv 2503.00905, section 3.2.
 """
@@ -13,7 +14,7 @@ arXiv 2503.00905, section 3.2.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,9 @@ from torch import Tensor, nn
 from deal_cli.config import GeneratorConfig
 from deal_cli.model.degradations import Draw, apply, draw
 from deal_cli.model.sampler import Recipe, Step
+
+SHRINK, SHRINKS = 0.8, 16  # of the severities of an attack that leaves too little, and how often
+LOWEST_SPREAD = 0.2  # of a severity before its sigmoid: attacks of one kind never all look alike
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Choice:
     draw: Draw | None
 
 
-Attack = tuple[Choice, ...]  # one choice a round, for one picture
+Choices = tuple[Choice, ...]  # one a round, for one picture
 
 
 class Generator(nn.Module):
@@ -75,7 +79,7 @@ class Generator(nn.Module):
         count = len(self.config.operations)
         out = out.view(len(x), self.config.rounds, 3 * count + 1)
         logits, mean, spread = out.split([count + 1, count, count], 2)
-        return Policy(self.config, logits, mean, 1 + spread.tanh() * 0.9)
+        return Policy(self.config, logits, mean, 1 + spread.tanh() * (1 - LOWEST_SPREAD))
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,18 @@ class Policy:
     mean: Tensor
     spread: Tensor
 
-    def sample(self, rng: np.random.Generator) -> list[Attack]:
-        """An attack a picture; no operation twice in one."""
+    def among(self, operations: Collection[str]) -> Policy:
+        """The policy with the choice narrowed to some operations."""
+        kept = torch.tensor([name in operations for name in self.config.operations] + [True])
+        logits = self.logits.masked_fill(~kept.to(self.logits.device), -math.inf)
+        return Policy(self.config, logits, self.mean, self.spread)
+
+    def sample(self, rng: np.random.Generator) -> list[Choices]:
+        """Choices for each picture; no operation twice in one."""
         odds = self.logits.detach().double().softmax(2).cpu().numpy()
         return [self._sample_one(rounds, rng) for rounds in odds]
 
-    def _sample_one(self, rounds: np.ndarray, rng: np.random.Generator) -> Attack:
+    def _sample_one(self, rounds: np.ndarray, rng: np.random.Generator) -> Choices:
         none = len(self.config.operations)
         free = np.ones(none + 1)
         choices = []
@@ -112,60 +122,104 @@ class Policy:
             choices.append(Choice(index, chance, drawn))
         return tuple(choices)
 
-    def log_odds(self, attacks: Sequence[Attack]) -> Tensor:
+    def log_odds(self, chosen: Sequence[Choices]) -> Tensor:
         """`(B,)`, log of the odds with which each picture's operations were chosen."""
-        total = torch.zeros(len(attacks), device=self.logits.device)
+        total = torch.zeros(len(chosen), device=self.logits.device)
         free = torch.zeros_like(self.logits[:, 0])
-        rows = torch.arange(len(attacks), device=free.device)
+        rows = torch.arange(len(chosen), device=free.device)
         for r in range(self.config.rounds):
-            index = torch.tensor([attack[r].index for attack in attacks], device=free.device)
+            index = torch.tensor([choices[r].index for choices in chosen], device=free.device)
             total = total + (self.logits[:, r] + free).log_softmax(1)[rows, index]
             taken = F.one_hot(index, free.shape[1]).to(torch.bool)
             taken[:, -1] = False
             free = free.masked_fill(taken, -math.inf)
         return total
 
-    def severities(self, attacks: Sequence[Attack]) -> Tensor:
-        """`(B, R)` in [0, 1], differentiable, within the budget; 0 where nothing was chosen."""
+    def severities(self, chosen: Sequence[Choices]) -> Tensor:
+        """`(B, R)`, differentiable, within bounds and budget; 0 where nothing was chosen."""
         none = len(self.config.operations)
-        index = torch.tensor([[c.index for c in attack] for attack in attacks])
-        chance = torch.tensor([[c.chance for c in attack] for attack in attacks])
+        index = torch.tensor([[c.index for c in choices] for choices in chosen])
+        chance = torch.tensor([[c.chance for c in choices] for choices in chosen])
+        bounds = torch.tensor([*self.config.bounds.values(), 0.0])[index].to(self.mean.device)
         index, chance = index.to(self.mean.device), chance.to(self.mean.device)
         pick = index.clamp_max(none - 1).unsqueeze(2)
         mean, spread = (t.gather(2, pick).squeeze(2) for t in (self.mean, self.spread))
-        raw = (mean + spread * chance).sigmoid() * (index < none)
+        raw = (mean + spread * chance).sigmoid() * bounds
         total = raw.sum(1, keepdim=True)
         return raw * (self.config.budget / total.clamp_min(self.config.budget))
 
     def entropy(self) -> Tensor:
-        """Of the choices: of each picture's odds, and of the batch's mean odds; in [0, 1]."""
+        """`(B,)`, of the choices in all rounds, in nats: log(K + 1) a round when they are even."""
         odds = self.logits.softmax(2)
-        most = math.log(odds.shape[2])
-        own = -(odds * odds.clamp_min(1e-9).log()).sum(2).mean()
-        mean = odds.mean((0, 1))
-        common = -(mean * mean.clamp_min(1e-9).log()).sum()
-        return 0.5 * (own + common) / most
+        return -(odds * odds.clamp_min(1e-9).log()).sum((1, 2))
 
 
-def compose(x: Tensor, severities: Tensor, attacks: Sequence[Attack]) -> Tensor:
-    """N_G(x; θ): every picture through its own attack, `(B, 1, H, W)` in [0, 1].
+@dataclass(frozen=True)
+class Attack:
+    """N_G(x; θ): pictures as attacked, and how.
 
-    The pixels are those of `replay(x, recipe)`; gradients reach the severities and x.
+    Attributes:
+        attacked: `(B, 1, H, W)` in [0, 1].
+        severities: `(B, R)`.
+        chosen: of each picture.
     """
+
+    attacked: Tensor
+    severities: Tensor
+    chosen: Sequence[Choices]
+
+    def recipes(self) -> list[Recipe]:
+        """Each picture's attack as plain numbers, which `replay` turns into the same pixels."""
+        return [
+            Recipe(
+                tuple(
+                    Step(choice.draw, float(severity))
+                    for choice, severity in zip(choices, severities, strict=True)
+                    if choice.draw is not None
+                )
+            )
+            for choices, severities in zip(self.chosen, self.severities.tolist(), strict=True)
+        ]
+
+
+def attack(x: Tensor, policy: Policy, chosen: Sequence[Choices]) -> Attack:
+    """Every picture `(B, 1, H, W)` through its own choices; gradients reach the severities.
+
+    Where less than `least_kept` of a picture would be left, all its severities are lessened until
+    it is: a projection into what N_G is allowed, as in projected gradient ascent (Madry et al.
+    2018, arXiv 1706.06083).
+    """
+    severities = policy.severities(chosen)
+    attacked = _compose(x, severities, chosen)
+    for _ in range(SHRINKS):
+        erased = (kept(attacked.detach(), x) < policy.config.least_kept).nonzero().flatten()
+        if not len(erased):
+            break
+        severities = severities.index_copy(0, erased, severities[erased] * SHRINK)
+        again = _compose(x[erased], severities[erased], [chosen[i] for i in erased.tolist()])
+        attacked = attacked.index_copy(0, erased, again)
+    return Attack(attacked, severities, chosen)
+
+
+def kept(attacked: Tensor, x: Tensor) -> Tensor:
+    """`(B,)` in [0, 1], the squared correlation of attacked and clean pictures."""
+    a, b = (t.flatten(1) - t.flatten(1).mean(1, keepdim=True) for t in (attacked, x))
+    # Pictures of one value keep all they have.
+    scale = (a.square().sum(1) * b.square().sum(1)).clamp_min(1e-12)
+    share = (a * b).sum(1).square() / scale
+    return torch.where(b.square().mean(1) < 1e-8, torch.ones_like(share), share)
+
+
+def _compose(x: Tensor, severities: Tensor, chosen: Sequence[Choices]) -> Tensor:
+    """Pictures through their operations, the pixels of `replay`, round by round."""
     for r in range(severities.shape[1]):
         groups: dict[str, list[int]] = {}
-        for i, attack in enumerate(attacks):
-            chosen = attack[r].draw
-            if chosen is not None:
-                groups.setdefault(chosen.operation, []).append(i)
+        for i, choices in enumerate(chosen):
+            drawn = choices[r].draw
+            if drawn is not None:
+                groups.setdefault(drawn.operation, []).append(i)
         for members in groups.values():
-            draws = [d for i in members if (d := attacks[i][r].draw) is not None]
+            draws = [d for i in members if (d := chosen[i][r].draw) is not None]
             index = torch.tensor(members, device=x.device)
             x = x.index_copy(0, index, apply(x[index], severities[index, r], draws))
     return x.clamp(0.0, 1.0)
-
-
-def recipe(attack: Attack, severities: Sequence[float]) -> Recipe:
-    """An attack as plain numbers."""
-    chosen = zip(attack, severities, strict=True)
-    return Recipe(tuple(Step(c.draw, float(s)) for c, s in chosen if c.draw is not None))

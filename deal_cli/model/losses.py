@@ -1,9 +1,9 @@
 """What the enhancer is trained on.
 
-The published objective is `.75 L1 - 1.1 SSIM` (arXiv 2503.00905, section 3.4). Ours is the mean of
-each picture's log squared error, so that every decibel counts alike: degradations differ by a
-factor of thirty in error, and under a plain mean the loud ones (stripes) starve the quiet ones
-(blur, sampling). L1 would not do: where a blurred picture is flat, nothing is gained by touching
+The published objective is `.75 L1 - 1.1 SSIM` (arXiv 2503.00905, section 3.4). Ours is each
+picture's log squared error, so that every decibel counts alike: degradations differ by a factor of
+thirty in error, and under a plain mean the loud ones (stripes) starve the quiet ones (blur,
+sampling). L1 would not do: where a blurred picture is flat, nothing is gained by touching
 it, and L1 charges every touch at full price, so that nothing is ever sharpened.
 """
 
@@ -19,13 +19,13 @@ FLOOR = 3e-6  # squared error, 55 dB: what is better than this counts as done
 
 
 def log_mse(restored: Tensor, clean: Tensor) -> Tensor:
-    """Mean over pictures of the log of their mean squared error; `(B, C, H, W)` in [0, 1]."""
+    """`(B,)`, the log of each picture's mean squared error; `(B, C, H, W)` in [0, 1]."""
     error = (restored - clean).square().mean((1, 2, 3))
-    return (error + FLOOR).log().mean()
+    return (error + FLOOR).log()
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Mean SSIM of `(B, C, H, W)` in [0, 1] (Wang et al. 2004, doi:10.1109/TIP.2003.819861)."""
+    """`(B,)`, SSIM of `(B, C, H, W)` in [0, 1] (Wang et al. 2004, doi:10.1109/TIP.2003.819861)."""
     line = torch.arange(SSIM_WINDOW, device=a.device, dtype=a.dtype) - SSIM_WINDOW // 2
     line = torch.exp(-0.5 * (line / SSIM_SIGMA) ** 2)
     line = line / line.sum()
@@ -42,9 +42,9 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     covariance = blur(a * b) - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + SSIM_C1) / (mean_a**2 + mean_b**2 + SSIM_C1)
     structure = (2 * covariance + SSIM_C2) / (var_a + var_b + SSIM_C2)
-    return (luminance * structure).mean()
+    return (luminance * structure).mean((1, 2, 3))
 
 
 def published(restored: Tensor, clean: Tensor) -> Tensor:
-    """The published objective of N_E, `.75 L1 - 1.1 SSIM`, shifted to 0 at its optimum."""
-    return 0.75 * (restored - clean).abs().mean() + 1.1 * (1.0 - ssim(restored, clean))
+    """`(B,)`, the published objective of N_E, `.75 L1 - 1.1 SSIM`, shifted to 0 at its optimum."""
+    return 0.75 * (restored - clean).abs().mean((1, 2, 3)) + 1.1 * (1.0 - ssim(restored, clean))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -46,10 +47,7 @@ def sample(config: SamplerConfig, rng: np.random.Generator) -> Recipe:
     Raises:
         UsageError: `config.odds` names no operation of ours.
     """
-    for name in config.odds:
-        if name not in OPERATIONS:
-            near = difflib.get_close_matches(name, OPERATIONS, n=1, cutoff=0.0)[0]
-            raise UsageError(f"unknown degradation '{name}'", remedy=f"did you mean '{near}'?")
+    check_operations(config.odds)
     names = [name for name in OPERATIONS if config.odds.get(name, 0.0) > 0.0]
     odds = np.array([config.odds[name] for name in names])
     count_odds = np.array(config.count_odds[: len(names) + 1])
@@ -63,6 +61,22 @@ def sample(config: SamplerConfig, rng: np.random.Generator) -> Recipe:
     severities = least + (1 - least) * rng.random(count) ** power
     steps = zip(chosen, severities, strict=True)
     return Recipe(tuple(Step(draw(str(name), rng), float(s)) for name, s in steps))
+
+
+def check_operations(names: Iterable[str]) -> None:
+    """Raise a UsageError that names the nearest operation of ours where one is not known."""
+    for name in names:
+        if name not in OPERATIONS:
+            near = difflib.get_close_matches(name, OPERATIONS, n=1, cutoff=0.0)[0]
+            raise UsageError(f"unknown degradation '{name}'", remedy=f"did you mean '{near}'?")
+
+
+def average(x: Tensor, config: SamplerConfig, rng: np.random.Generator) -> Tensor:
+    """The mean of all operations' pictures, each of a severity of its own, clipped to [0, 1]."""
+    alone = replace(config, count_odds=(0.0, 1.0))
+    names = [name for name, odds in config.odds.items() if odds > 0.0]
+    recipes = [sample(replace(alone, odds={name: 1.0}), rng) for name in names]
+    return torch.stack([replay(x, recipe) for recipe in recipes]).mean(0)
 
 
 def replay(x: Tensor, recipe: Recipe) -> Tensor:

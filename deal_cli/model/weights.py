@@ -18,8 +18,16 @@ from typing import Any
 from torch import Tensor
 
 import deal_cli
-from deal_cli.config import MOST_TONE_WIDTH, NetworkConfig, from_mapping, to_mapping
+from deal_cli.config import (
+    MOST_TONE_WIDTH,
+    GeneratorConfig,
+    NetworkConfig,
+    from_mapping,
+    to_mapping,
+)
 from deal_cli.errors import UsageError, WeightsError
+from deal_cli.model.degradations import OPERATIONS
+from deal_cli.model.generator import Generator
 from deal_cli.model.network import Enhancer
 from deal_cli.model.tensor_file import AS_WRITTEN, opened, quoted, shapes_of
 from deal_cli.model.tensor_file import read_safetensors as read_safetensors
@@ -29,7 +37,9 @@ from deal_cli.model.tone import TonePredictor
 CHECKSUMS = "SHA256SUMS"
 ENHANCER_FORMAT = "deal-enhancer/1"
 SUFFIXES = frozenset({".safetensors", ".onnx"})
+GENERATOR_FORMAT = "deal-generator/1"
 TONE_FORMAT = "deal-tone/1"
+GENERATOR = "generator"
 TONE = "tone"
 
 #: Bytes; the published network has 2 million numbers, a sixtieth of this.
@@ -110,7 +120,7 @@ def find(name_or_file: str, suffix: str = ".safetensors") -> WeightFile:
         path = folder / (name_or_file + suffix)
         missing = "reinstall deal-cli"
     elif path.suffix not in SUFFIXES and not _exists(path):
-        enhancers = ", ".join(sorted(set(names) - {TONE}))
+        enhancers = ", ".join(sorted(set(names) - {TONE, GENERATOR}))
         raise WeightsError(
             f"no bundled weights are called '{quoted(name_or_file)}'",
             remedy=f"--weights takes a file or one of: {enhancers}",
@@ -186,14 +196,68 @@ def save_enhancer(
     write_safetensors(path, {k: v.detach().float() for k, v in tensors.items()}, metadata)
 
 
+def load_generator(name_or_file: str) -> Generator:
+    """N_G from a bundled name or a safetensors file, in float32, in evaluation mode.
+
+    Raises:
+        WeightsError: missing, damaged, no generator of this program, with operations it does not
+            have, or with tensors that do not fit the configuration beside them.
+    """
+    file = find(name_or_file)
+    with opened(file.path) as content:
+        metadata = content.metadata
+        if metadata.get("format") != GENERATOR_FORMAT:
+            raise WeightsError(
+                f"holds '{quoted(metadata.get('format', 'unknown'), 40)}', not a generator",
+                file=file.path,
+                remedy="give --weights the generator.safetensors that `deal train` made",
+            )
+        try:
+            table = _table(metadata["config"])
+            config = from_mapping(GeneratorConfig, table, where="config")
+            strange = sorted(set(config.operations) - set(OPERATIONS))
+            if strange:
+                raise ValueError(f"unknown degradation '{strange[0]}'")
+        except (KeyError, ValueError, UsageError) as error:
+            raise WeightsError(
+                f"its configuration cannot be read ({quoted(error)})",
+                file=file.path,
+                remedy=AS_WRITTEN,
+            ) from error
+        tensors = content.tensors_like(shapes_of(lambda: Generator(config)))
+    generator = Generator(config)
+    generator.load_state_dict(tensors, strict=True)
+    return generator.eval()
+
+
+def save_generator(path: Path, generator: Generator, training: Mapping[str, Any]) -> None:
+    """Write N_G in float32 with its configuration and how it was made."""
+    metadata = {
+        "format": GENERATOR_FORMAT,
+        "config": json.dumps(to_mapping(generator.config)),
+        "training": json.dumps(dict(training)),
+    }
+    tensors = {k: v.detach().float() for k, v in generator.state_dict().items()}
+    write_safetensors(path, tensors, metadata)
+
+
+def beside(enhancer: Path, name: str) -> WeightFile | None:
+    """The tone predictor or generator that lies beside an enhancer's file, if one does.
+
+    Raises:
+        WeightsError: it is damaged.
+    """
+    path = enhancer.with_name(f"{name}.safetensors")
+    return find(str(path)) if _exists(path) else None
+
+
 def load_tone(enhancer: Path) -> TonePredictor:
     """The tone predictor that belongs to a file of weights: the one beside it, else the bundled.
 
     Raises:
         WeightsError: damaged, or of another kind.
     """
-    beside = enhancer.with_name(f"{TONE}.safetensors")
-    file = find(str(beside)) if _exists(beside) else find(TONE)
+    file = beside(enhancer, TONE) or find(TONE)
     remedy = "use --tone keep, or put the file that `deal train` wrote in its place"
     with opened(file.path) as content:
         if content.metadata.get("format") != TONE_FORMAT:

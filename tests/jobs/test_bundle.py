@@ -8,13 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deal_cli.config import NetworkConfig
+from deal_cli.config import GeneratorConfig, NetworkConfig
 from deal_cli.engine.backends import Purpose, Request, choose, open_backend
 from deal_cli.errors import WeightsError
 from deal_cli.jobs.bundle import bundle
 from deal_cli.model import weights
+from deal_cli.model.generator import Generator
 from deal_cli.model.tone import TonePredictor
-from deal_cli.model.weights import find, load_enhancer, load_tone, save_tone
+from deal_cli.model.weights import (
+    find,
+    load_enhancer,
+    load_generator,
+    load_tone,
+    save_generator,
+    save_tone,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +32,7 @@ def bundled(fresh_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     (run / "best").mkdir()
     shutil.copyfile(fresh_weights, run / "best" / "enhancer.safetensors")
     save_tone(run / "best" / "tone.safetensors", TonePredictor(4), {})
+    save_generator(run / "best" / "generator.safetensors", Generator(GeneratorConfig(width=4)), {})
     folder = tmp_path_factory.mktemp("weights")
     bundle(run, folder, "tiny")
     return folder
@@ -37,6 +46,7 @@ def _in_place_of_ours(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bundle_is_whole(bundled: Path) -> None:
     assert {path.name for path in bundled.iterdir()} == {
         "SHA256SUMS",
+        "generator.safetensors",
         "tiny.safetensors",
         "tiny.onnx",
         "tone.safetensors",
@@ -52,6 +62,7 @@ def test_the_bundled_name_is_found_and_agrees_with_its_checksum(
         assert weights.bundled_checksums()[file.path.name] == file.sha256
     assert load_enhancer("tiny").config == tiny
     assert load_tone(find("tiny").path).width == 4
+    assert load_generator("generator").config.width == 4
 
 
 def test_the_graph_is_the_network_s_own(monkeypatch: pytest.MonkeyPatch) -> None:

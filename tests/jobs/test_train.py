@@ -1,11 +1,18 @@
-"""A training learns, can be stopped and resumed to the bit, and refuses what cannot be trained."""
+"""N_G and N_E learn from each other; a run can be stopped and resumed to the bit.
+
+`learns` is the test that the published training fails: a loop whose losses are detached.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +21,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from deal_cli.config import (
+    AdversaryConfig,
     BlockConfig,
+    GeneratorConfig,
     NetworkConfig,
     SamplerConfig,
     ToneConfig,
@@ -23,13 +32,31 @@ from deal_cli.config import (
 )
 from deal_cli.errors import DealError, PictureError, UsageError, WeightsError
 from deal_cli.imaging.files import read_frame, write_frame
-from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.train import TrainRequest, load_pictures, schedule, train
+from deal_cli.jobs.budget import Budget
+from deal_cli.jobs.dataset import build_pyramid
+from deal_cli.jobs.train import (
+    Game,
+    Plan,
+    TrainRequest,
+    inner_maximisation,
+    outer_minimisation,
+    schedule,
+    train,
+)
+from deal_cli.jobs.train_state import State, first_state
 from deal_cli.jobs.train_tone import train_tone
-from deal_cli.model.weights import load_enhancer, load_tone
+from deal_cli.model.generator import attack
+from deal_cli.model.weights import (
+    load_enhancer,
+    load_generator,
+    load_tone,
+    save_generator,
+    save_tone,
+)
 
 MakeScenes = Callable[..., Path]
+Ascent = Callable[[Game, State], Any]
 
 
 class Notes:
@@ -37,27 +64,40 @@ class Notes:
 
     def __init__(self, interrupt_after: int | None = None) -> None:
         self._interrupt_after = interrupt_after
+        self.plan: Plan | None = None
         self.losses: list[float] = []
         self.validations: list[tuple[int, bool]] = []
+        self.ends: list[int] = []
+
+    def planned(self, plan: Plan) -> None:
+        self.plan = plan
 
     def step(self, step: int, steps: int, loss: float, rate: float) -> None:
         assert 1 <= step <= steps
         assert rate > 0
         self.losses.append(loss)
         if step == self._interrupt_after:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
 
     def validated(self, step: int, score: float, psnr: Mapping[str, float], best: bool) -> None:
         assert score == pytest.approx(np.mean([min(value, 55) for value in psnr.values()]))
         assert "contrast" not in psnr
         self.validations.append((step, best))
 
+    def stopped(self, step: int, folder: Path) -> None:
+        self.ends.append(step)
+
+    def finished(self, best: int) -> None:
+        self.ends.append(best)
+
 
 @pytest.fixture
 def config(tiny: NetworkConfig) -> TrainConfig:
-    """Six steps of two crops of 32 pixels."""
+    """Six steps of two crops of 32 pixels: two to warm up, two of the game, two to close."""
     return TrainConfig(
         network=tiny,
+        generator=GeneratorConfig(rounds=2, width=4),
+        adversary=AdversaryConfig(active_from=0.34, active_to=0.67, pictures=1, attacks=2),
         tone=ToneConfig(steps=0),
         steps=6,
         batch=2,
@@ -68,22 +108,165 @@ def config(tiny: NetworkConfig) -> TrainConfig:
     )
 
 
+@pytest.fixture(autouse=True)
+def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves take a second to draw: where nobody looks at them, they are not."""
+    if "curves" not in request.fixturenames:
+        monkeypatch.setattr("deal_cli.jobs.train.write_curves", lambda *_, **__: None)
+
+
+@pytest.fixture
+def curves() -> None:
+    """Asked for by a test that looks at the curves."""
+
+
+@pytest.fixture
+def data(draw_scenes: MakeScenes) -> Path:
+    """Eight clean pictures to train on."""
+    return draw_scenes(8, 64, 80)
+
+
+@pytest.fixture
+def val(draw_scenes: MakeScenes) -> Path:
+    """One to validate on."""
+    return draw_scenes(1, 48, 64, "val")
+
+
 def tensors(path: Path) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
-# --- learning ------------------------------------------------------------------------------------
+def equal(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_the_loss_falls(tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig) -> None:
+# --- the game ------------------------------------------------------------------------------------
+
+
+def opening(config: TrainConfig) -> tuple[Game, State]:
+    """A game on drawn scenes, before its first step; N_E is not the identity any more."""
+    pyramids = [
+        build_pyramid(draw_scene(seed, 64, 80).values / np.float32(255), config.crop)
+        for seed in range(3)
+    ]
+    game = Game(config, pyramids, torch.device("cpu"))
+    state, _ = first_state(config, None, game.device)
+    torch.nn.init.normal_(state.network.head[2].weight, std=0.02)
+    return game, state
+
+
+def mean_harm(game: Game, state: State) -> float:
+    """N_E's loss on 240 of N_G's samples, the same random numbers for every N_G."""
+    config = replace(game.config, adversary=AdversaryConfig(pictures=60, attacks=4, diversity=0.0))
+    still = copy.deepcopy(state)
+    still.step = 1000
+    return float(inner_maximisation(replace(game, config=config), still)["harm"])
+
+
+def learns(ascent: Ascent, config: TrainConfig) -> None:
+    """What every inner maximisation must do: move N_G alone, and raise the loss of a still N_E."""
+    rules = AdversaryConfig(pictures=4, attacks=4, learning_rate=1e-2, diversity=0.05)
+    game, state = opening(replace(config, adversary=rules))
+    before = {name: p.detach().clone() for name, p in state.generator.named_parameters()}
+    frozen = {name: p.detach().clone() for name, p in state.network.named_parameters()}
+    harm = mean_harm(game, state)
+    for step in range(60):
+        state.step = step
+        ascent(game, state)
+        if step == 1:  # the first one moves the last layer, which starts at zero, alone
+            for name, parameter in state.generator.named_parameters():
+                gradient = parameter.grad
+                assert gradient is not None, f"{name} has no gradient"
+                assert gradient.abs().max() > 0, f"{name} has no gradient"
+    for name, parameter in state.generator.named_parameters():
+        assert not torch.equal(parameter, before[name]), f"{name} does not move"
+    for name, parameter in state.network.named_parameters():
+        assert torch.equal(parameter, frozen[name]), f"{name} of N_E moves"
+        assert parameter.grad is None, f"{name} of N_E has a gradient"
+    assert mean_harm(game, state) > harm + 0.1, "N_E's loss on N_G's samples does not rise"
+
+
+def detached(game: Game, state: State) -> None:
+    """A step of N_G as it was published: the losses are those of detached pictures."""
+    clean = torch.rand(4, 1, 32, 32)
+    policy = state.generator(clean)
+    made = attack(clean, policy, policy.sample(game.rng(state.step, 0)))
+    harm = game.harm(state.network, made.attacked.detach(), clean)
+    loss = -harm.mean().detach().requires_grad_()
+    state.ascent.zero_grad()
+    loss.backward()
+    state.ascent.step()
+
+
+def test_the_generator_learns(config: TrainConfig) -> None:
+    learns(inner_maximisation, config)
+
+
+def test_a_loop_with_detached_losses_is_caught(config: TrainConfig) -> None:
+    with pytest.raises(AssertionError, match="has no gradient"):
+        learns(detached, config)
+
+
+def test_a_generator_that_descends_is_caught(config: TrainConfig) -> None:
+    def descent(game: Game, state: State) -> None:
+        harm = game.harm
+        object.__setattr__(game, "harm", lambda *pictures: -harm(*pictures))
+        inner_maximisation(game, state)
+        object.__setattr__(game, "harm", harm)
+
+    with pytest.raises(AssertionError, match="does not rise"):
+        learns(descent, config)
+
+
+def test_a_step_of_the_enhancer_leaves_the_generator_alone(config: TrainConfig) -> None:
+    game, state = opening(config)
+    before = copy.deepcopy(state.generator.state_dict())
+    first = state.network.head[2].weight.detach().clone()
+    told, stop = outer_minimisation(game, state, adversarial=True)
+    assert equal(state.generator.state_dict(), before)
+    assert not torch.equal(state.network.head[2].weight, first)
+    assert told["advantage"] == pytest.approx(told["loss_adversarial"] - told["loss_random"])
+    assert told["loss"] == pytest.approx((told["loss_adversarial"] + told["loss_random"]) / 2)
+    assert (state.step, stop) == (1, False)
+
+
+def test_diversity_keeps_the_choices_even(config: TrainConfig) -> None:
+    entropies = []
+    for diversity in (0.0, 5.0):
+        rules = AdversaryConfig(pictures=2, attacks=4, learning_rate=2e-2, diversity=diversity)
+        game, state = opening(replace(config, adversary=rules))
+        for step in range(60):
+            state.step = step
+            told = inner_maximisation(game, state)
+        entropies.append(told["entropy"])
+    assert entropies[0] < entropies[1] - 0.1
+    assert entropies[1] > 0.9
+
+
+@pytest.mark.parametrize("steps", [1, 2, 24, 1000])
+def test_even_a_short_training_has_an_active_adversary(steps: int) -> None:
+    active = AdversaryConfig().active(steps)
+    assert len(active) >= 1
+    assert active.start >= 0
+    assert active.stop <= steps
+    assert len(AdversaryConfig(share=0.0).active(steps)) == 0
+
+
+def test_the_loss_falls(tmp_path: Path, data: Path, val: Path, config: TrainConfig) -> None:
     noise = SamplerConfig(count_odds=(0.0, 1.0), odds={"gaussian": 1.0}, severity_power=0.01)
     config = replace(
-        config, sampler=noise, steps=60, batch=4, learning_rate=1e-2, validate_every=60
+        config,
+        sampler=noise,
+        adversary=AdversaryConfig(share=0.0),
+        steps=60,
+        batch=4,
+        learning_rate=1e-2,
+        validate_every=60,
     )
     notes = Notes()
-    train(TrainRequest(draw_scenes(), tmp_path / "run", config=config), notes)
-    assert np.mean(notes.losses[-20:]) < 0.9 * np.mean(notes.losses[:5])
+    train(TrainRequest(data, tmp_path / "run", val, config=config), notes)
+    assert np.mean(notes.losses[-20:]) < np.mean(notes.losses[:5]) - 0.2
 
 
 def test_the_rate_rises_then_follows_a_cosine() -> None:
@@ -99,118 +282,201 @@ def test_the_rate_rises_then_follows_a_cosine() -> None:
 # --- stopping and going on -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("stop", [1, 3, 4])  # to warm up, of the game, to close
 def test_a_resumed_run_equals_one_that_was_not_stopped(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
+    stop: int, tmp_path: Path, data: Path, val: Path, config: TrainConfig
 ) -> None:
-    data = draw_scenes()
-    at_once = TrainRequest(data, tmp_path / "at_once", config=config)
+    at_once = TrainRequest(data, tmp_path / "at_once", val, config=config)
     train(at_once, Notes())
     in_two = replace(at_once, out=tmp_path / "in_two")
+    notes = Notes(interrupt_after=stop)
     with pytest.raises(KeyboardInterrupt):
-        train(in_two, Notes(interrupt_after=3))
+        train(in_two, notes)
+    (made,) = notes.ends  # the step under way when the interruption came is made to its end
+    assert made in (stop, stop + 1)
     torch.manual_seed(99)  # a new process starts elsewhere
     notes = Notes()
     train(replace(in_two, resume=True, config=TrainConfig()), notes)
-    assert len(notes.losses) == 3
-    for name in ("state", "enhancer"):
-        one = tensors(tmp_path / "at_once" / "last" / f"{name}.safetensors")
-        two = tensors(tmp_path / "in_two" / "last" / f"{name}.safetensors")
-        assert one.keys() == two.keys()
-        assert all(torch.equal(one[key], two[key]) for key in one)
+    assert len(notes.losses) == 6 - made
+    for name in ("state", "enhancer", "generator"):
+        paths = [run.out / "last" / f"{name}.safetensors" for run in (at_once, in_two)]
+        assert equal(*(tensors(path) for path in paths))
     kinds = {key.partition("/")[0] for key in tensors(at_once.out / "last/state.safetensors")}
-    assert kinds == {"network", "average", "optimiser"}
+    assert kinds == {"network", "average", "optimiser", "generator", "ascent"}
+    logs = [(run.out / "metrics.jsonl").read_text().splitlines() for run in (at_once, in_two)]
+    steps = [[json.loads(line)["step"] for line in log] for log in logs]
+    assert steps[0] == steps[1] == [0, 1, 2, 3, 4, 5, 6]
 
 
-def test_an_interrupted_run_keeps_its_newest_weights(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
+def test_what_was_logged_after_the_state_is_made_again(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig
 ) -> None:
-    request = TrainRequest(draw_scenes(), tmp_path / "run", config=config)
+    request = TrainRequest(data, tmp_path / "run", val, config=config)
     with pytest.raises(KeyboardInterrupt):
         train(request, Notes(interrupt_after=2))
-    assert sorted(path.name for path in (request.out / "last").iterdir()) == [
-        "enhancer.safetensors",
-        "state.safetensors",
-    ]
-    assert not request.out.joinpath("best").exists()
-    assert load_enhancer(str(request.out / "last/enhancer.safetensors")).config == config.network
+    log = request.out / "metrics.jsonl"
+    with log.open("a") as file:
+        file.write('{"step": 5, "loss": 1.0}\n{"step": 6, "lo')  # killed while it wrote
+    train(replace(request, resume=True), Notes())
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_is_not_resumed_on_other_pictures(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig
+) -> None:
+    request = TrainRequest(data, tmp_path / "run", val, config=config)
+    with pytest.raises(KeyboardInterrupt):
+        train(request, Notes(interrupt_after=1))
+    write_frame(draw_scene(50, 64, 80), data / "another.png")
+    refused(replace(request, resume=True), UsageError, "was begun on other pictures")
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig
 ) -> None:
-    data, results = draw_scenes(), []
-    config = replace(config, steps=2, validate_every=2)
+    results = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        best = train(
-            TrainRequest(data, tmp_path / name, config=replace(config, seed=seed)), Notes()
+        run = tmp_path / name
+        train(TrainRequest(data, run, val, config=replace(config, seed=seed)), Notes())
+        results.append(
+            [tensors(run / "last" / f"{n}.safetensors") for n in ("enhancer", "generator")]
         )
-        results.append(tensors(best / "enhancer.safetensors"))
     first, again, other = results
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not all(torch.equal(first[key], other[key]) for key in first)
+    assert all(equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(equal(a, b) for a, b in zip(first, other, strict=True))
 
 
 # --- the run's folder ----------------------------------------------------------------------------
 
 
 def test_the_folder_holds_all_that_a_run_leaves(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig, curves: None
 ) -> None:
     run, notes = tmp_path / "run", Notes()
-    val = draw_scenes(1, 48, 64, "val")
     config = replace(config, tone=ToneConfig(steps=2, batch=2, width=4))
-    best = train(TrainRequest(draw_scenes(), run, val, config=config), notes)
+    best = train(TrainRequest(data, run, val, config=config), notes)
     assert {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()} == {
         "config.toml",
+        "curves.png",
         "metrics.jsonl",
         "grids/00000003.png",
         "grids/00000006.png",
         "last/enhancer.safetensors",
+        "last/generator.safetensors",
         "last/state.safetensors",
         "best/enhancer.safetensors",
+        "best/generator.safetensors",
         "best/tone.safetensors",
     }
     assert best == run / "best"
     assert load_toml(TrainConfig, run / "config.toml") == config
 
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [3, 6]
-    assert rows[0]["loss"] == pytest.approx(np.mean(notes.losses[:3]))
-    assert rows[0].keys() >= {"images_per_second", "score", "psnr_after_fit"}
-    assert [step for step, _ in notes.validations] == [3, 6]
-    assert notes.validations[0][1]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 5, 6]
+    assert [row["loss"] for row in rows[1:]] == pytest.approx(notes.losses)
+    adversary = {"advantage", "loss_adversarial", "entropy", "budget_use", "kept", "odds", "harm"}
+    for row in rows:
+        assert (adversary <= row.keys()) == (row["step"] in (3, 4)), row
+        assert ({"score", "psnr_after_fit"} <= row.keys()) == (row["step"] in (0, 3, 6)), row
+    assert sum(rows[3]["odds"].values()) == pytest.approx(1)
+    assert [step for step, _ in notes.validations] == [0, 3, 6]
+    assert notes.ends == [max(step for step, better in notes.validations if better)]
+    assert notes.plan is not None
+    assert (notes.plan.pictures, notes.plan.config.steps, notes.plan.done) == (8, 6, 0)
+    assert notes.plan.seconds is not None
+    assert notes.plan.seconds > 0
 
     weights = load_enhancer(str(best / "enhancer.safetensors"))
     assert weights.config == config.network
     assert weights.training["config"]["steps"] == 6
-    assert weights.training["validation"]["step"] in (3, 6)
+    assert weights.training["validation"]["step"] == notes.ends[0]
     assert load_tone(weights.file.path).width == 4
+    assert load_generator(str(best / "generator.safetensors")).config == config.generator
 
-    grid = read_frame(run / "grids" / "00000003.png")  # degraded, restored, clean; two crops
-    assert (grid.height, grid.width) == (2 * 32, 3 * 32)
+    # Degraded, restored, attacked, restored, clean; two crops.
+    grid = read_frame(run / "grids" / "00000003.png")
+    assert (grid.height, grid.width) == (2 * 32, 5 * 32)
     assert grid.values.std() > 5
 
 
-def test_without_validation_the_newest_weights_are_the_best(
+def test_without_validation_pictures_some_scenes_are_kept_for_it(
     tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
 ) -> None:
-    best = train(TrainRequest(draw_scenes(), tmp_path / "run", config=config), Notes())
-    newest = tensors(tmp_path / "run" / "last" / "enhancer.safetensors")
-    kept = tensors(best / "enhancer.safetensors")
-    assert all(torch.equal(newest[key], kept[key]) for key in newest)
-    assert not (best / "tone.safetensors").exists()
+    notes = Notes()
+    train(TrainRequest(draw_scenes(10, 64, 80), tmp_path / "run", config=config), notes)
+    assert notes.plan is not None
+    assert notes.plan.pictures < 10
+    assert "kept for validation" in notes.plan.split
 
 
-def test_a_run_starts_from_given_weights(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
+# --- starting from weights -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def given(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig
+) -> Callable[..., tuple[Path, Path]]:
+    """A run that starts from another one's weights: `(**changes) -> (first, second)`, best each."""
+
+    def make(**changes: Any) -> tuple[Path, Path]:
+        start = replace(config, tone=ToneConfig(steps=2, batch=2, width=4))
+        first = train(TrainRequest(data, tmp_path / "first", val, config=start), Notes())
+        init = str(first / "enhancer.safetensors")
+        request = TrainRequest(
+            data, tmp_path / "second", val, init, config=replace(start, **changes)
+        )
+        return first, train(request, Notes())
+
+    return make
+
+
+def test_a_run_starts_from_given_weights_and_the_generator_beside_them(
+    given: Callable[..., tuple[Path, Path]],
 ) -> None:
-    data = draw_scenes()
-    first = train(TrainRequest(data, tmp_path / "first", config=config), Notes())
-    given = str(first / "enhancer.safetensors")
-    still = replace(config, steps=1, learning_rate=0.0, weight_decay=0.0)
-    second = train(TrainRequest(data, tmp_path / "second", init=given, config=still), Notes())
-    before, after = tensors(Path(given)), tensors(second / "enhancer.safetensors")
-    assert all(torch.equal(before[key], after[key]) for key in before)
+    first, second = given(
+        steps=1, fine_tuning_rate=0.0, weight_decay=0.0, adversary=AdversaryConfig(share=0.0)
+    )
+    for name in ("enhancer", "generator", "tone"):
+        path = f"{name}.safetensors"
+        assert equal(tensors(first / path), tensors(second / path))
+
+
+def test_fine_tuning_has_a_rate_of_its_own_and_keeps_the_tone(
+    given: Callable[..., tuple[Path, Path]],
+) -> None:
+    first, second = given(fine_tuning_rate=3e-4)
+    resolved = load_toml(TrainConfig, second.parent / "config.toml")
+    assert resolved.learning_rate == 3e-4
+    assert resolved.tone.steps == 0
+    assert (first / "tone.safetensors").read_bytes() == (second / "tone.safetensors").read_bytes()
+
+
+def test_the_best_are_the_given_weights_until_something_is_better(
+    given: Callable[..., tuple[Path, Path]],
+) -> None:
+    first, second = given(steps=4, validate_every=2, fine_tuning_rate=3.0)  # ruins everything
+    assert equal(*(tensors(best / "enhancer.safetensors") for best in (first, second)))
+    rows = [json.loads(x) for x in (second.parent / "metrics.jsonl").read_text().splitlines()]
+    scores = {row["step"]: row["score"] for row in rows if "score" in row}
+    assert max(scores, key=lambda step: scores[step]) == 0
+
+
+def test_a_time_becomes_steps_that_are_stored(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig
+) -> None:
+    request = TrainRequest(
+        data,
+        tmp_path / "run",
+        val,
+        config=replace(config, validate_every=0),
+        budget=Budget(seconds=4),
+    )
+    notes = Notes()
+    train(request, notes)
+    resolved = load_toml(TrainConfig, request.out / "config.toml")
+    assert resolved.steps >= 24
+    assert len(notes.losses) == resolved.steps
 
 
 # --- refusals ------------------------------------------------------------------------------------
@@ -218,88 +484,67 @@ def test_a_run_starts_from_given_weights(
 
 def refused(request: TrainRequest, kind: type[DealError], words: str) -> None:
     """The request is refused before a step is made and before a folder is."""
-    existed = request.out.exists()
+    existed, notes = request.out.exists(), Notes()
     with pytest.raises(kind, match=words) as caught:
-        train(request, Notes(interrupt_after=1))
+        train(request, notes)
     assert caught.value.remedy
     assert request.out.exists() == existed
+    assert notes.losses == []
 
 
-def test_a_folder_in_use_is_refused(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
-) -> None:
+def test_a_folder_in_use_is_refused(tmp_path: Path, data: Path, config: TrainConfig) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "notes.txt").write_text("mine", encoding="utf-8")
-    refused(TrainRequest(draw_scenes(), run, config=config), UsageError, "run: is in use")
+    refused(TrainRequest(data, run, config=config), UsageError, "run: is in use")
     assert [path.name for path in run.iterdir()] == ["notes.txt"]
 
 
-def test_resuming_what_is_no_run_is_refused(tmp_path: Path, draw_scenes: MakeScenes) -> None:
-    request = TrainRequest(draw_scenes(), tmp_path / "run", resume=True)
-    refused(request, UsageError, "is not a run")
+def test_resuming_what_is_no_run_is_refused(tmp_path: Path, data: Path) -> None:
+    refused(TrainRequest(data, tmp_path / "run", resume=True), UsageError, "is not a run")
 
 
 def test_resuming_from_a_damaged_state_is_refused(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig
 ) -> None:
-    request = TrainRequest(draw_scenes(), tmp_path / "run", config=config)
+    request = TrainRequest(data, tmp_path / "run", val, config=config)
     train(request, Notes())
     state = request.out / "last" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-100])
     refused(replace(request, resume=True), WeightsError, "state.safetensors")
 
 
-def test_pictures_that_are_missing_are_refused(tmp_path: Path, config: TrainConfig) -> None:
-    run = tmp_path / "run"
-    refused(TrainRequest(tmp_path / "no", run, config=config), UsageError, "no: is not a folder")
-    (tmp_path / "empty").mkdir()
-    request = TrainRequest(tmp_path / "empty", run, config=config)
-    refused(request, UsageError, "empty: holds no pictures")
-
-
-@pytest.mark.parametrize("border", [0, 20])
-def test_pictures_that_are_too_small_are_refused(
-    border: int, tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
+def test_pictures_that_do_not_allow_a_training_are_refused(
+    tmp_path: Path, data: Path, config: TrainConfig
 ) -> None:
-    # At half size 62 pixels leave 31, and 96 without a border of 20 leave 28.
-    data = draw_scenes(1, 62 if border == 0 else 96, 200)
-    request = TrainRequest(data, tmp_path / "run", config=replace(config, border=border))
-    refused(request, UsageError, r"0.png: 200x\d+ is too small for crops of 32")
-
-
-def test_pictures_of_just_the_size_are_taken(draw_scenes: MakeScenes, config: TrainConfig) -> None:
-    (picture,) = load_pictures(draw_scenes(1, 64, 64), config)
-    assert picture.shape == (64, 64)
-    (inner,) = load_pictures(draw_scenes(1, 84, 90, "more"), replace(config, border=10))
-    assert inner.shape == (64, 70)
-
-
-def test_a_picture_of_one_value_is_refused(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
-) -> None:
-    data = draw_scenes()
-    flat = Frame(np.full((96, 96), 7000, np.float32), np.dtype(np.uint16))
-    write_frame(flat, data / "flat.png")
-    request = TrainRequest(data, tmp_path / "run", config=config)
-    refused(request, UsageError, "flat.png: holds one value only")
-
-
-def test_a_picture_that_cannot_be_read_is_refused_by_name(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
-) -> None:
-    data = draw_scenes()
     (data / "broken.png").write_bytes((data / "0.png").read_bytes()[:100])
-    request = TrainRequest(data, tmp_path / "run", config=config)
-    refused(request, PictureError, "broken.png")
+    refused(TrainRequest(data, tmp_path / "run", config=config), PictureError, "broken.png")
 
 
 def test_weights_of_another_architecture_are_refused(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig, fresh_weights: Path
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig, fresh_weights: Path
 ) -> None:
     other = replace(config, network=NetworkConfig(width=4, blocks=(BlockConfig("ssm", 3, 3),)))
-    request = TrainRequest(draw_scenes(), tmp_path / "run", init=str(fresh_weights), config=other)
+    request = TrainRequest(data, tmp_path / "run", val, str(fresh_weights), config=other)
     refused(request, WeightsError, "fresh.safetensors: is of another architecture")
+
+
+def test_a_generator_of_another_size_is_left_out(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig
+) -> None:
+    first = train(TrainRequest(data, tmp_path / "first", val, config=config), Notes())
+    wider = replace(config, generator=GeneratorConfig(rounds=2, width=6))
+    notes, init = Notes(), str(first / "enhancer.safetensors")
+    save_tone_beside(first)
+    train(TrainRequest(data, tmp_path / "second", val, init, config=wider), notes)
+    assert notes.plan is not None
+    assert notes.plan.start == f"the weights {init}"
+
+
+def save_tone_beside(best: Path) -> None:
+    from deal_cli.model.tone import TonePredictor
+
+    save_tone(best / "tone.safetensors", TonePredictor(4), {})
 
 
 @pytest.mark.parametrize(
@@ -308,32 +553,42 @@ def test_weights_of_another_architecture_are_refused(
         ({"steps": 0}, "'steps' is 0"),
         ({"batch": 0}, "'batch' is 0"),
         ({"crop": 0}, "'crop' is 0"),
-        ({"crop": 33}, "'crop' is 33; set a multiple of the network's stride, 2"),
-        ({"validate_every": 0}, "'validate_every' is 0"),
-        ({"sampler": SamplerConfig(odds={"blurr": 1.0})}, "did you mean 'blur'"),
+        ({"crop": 33}, "'crop' is 33, no multiple of the network's stride, 2"),
+        ({"validate_every": -1}, "'validate_every' is -1"),
+        ({"scale_odds": (0.0, 0.0, 0.0)}, "'scale_odds'"),
+        ({"sampler": SamplerConfig(count_odds=(-1.0, 2.0))}, "'count_odds'"),
     ],
     ids=str,
 )
 def test_settings_that_no_training_can_have_are_refused(
-    change: dict[str, object],
-    words: str,
-    tmp_path: Path,
-    draw_scenes: MakeScenes,
-    config: TrainConfig,
+    change: dict[str, Any], words: str, config: TrainConfig
 ) -> None:
-    changed = replace(config, **change)  # type: ignore[arg-type]
-    refused(TrainRequest(draw_scenes(), tmp_path / "run", config=changed), UsageError, words)
+    with pytest.raises(ValueError, match=words):
+        replace(config, **change)
 
 
-def test_validation_pictures_that_are_missing_or_of_another_kind_are_refused(
-    tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sampler": SamplerConfig(odds={"blurr": 1.0})},
+        {"generator": GeneratorConfig(bounds={"blurr": 1.0})},
+    ],
+    ids=str,
+)
+def test_an_unknown_degradation_names_the_nearest(
+    change: dict[str, Any], tmp_path: Path, data: Path, config: TrainConfig
 ) -> None:
-    request = TrainRequest(draw_scenes(), tmp_path / "run", tmp_path / "no", config=config)
-    refused(request, UsageError, "no: not a folder")
-    val = tmp_path / "val"
-    val.mkdir()
-    write_frame(draw_scene(0, 48, 64, "uint16"), val / "counts.png")
-    refused(replace(request, val=val), PictureError, "counts.png: uint16")
+    request = TrainRequest(data, tmp_path / "run", config=replace(config, **change))
+    refused(request, UsageError, "unknown degradation 'blurr'")
+
+
+def test_a_generator_file_is_not_taken_for_an_enhancer(tmp_path: Path) -> None:
+    from deal_cli.model.generator import Generator
+
+    path = tmp_path / "generator.safetensors"
+    save_generator(path, Generator(GeneratorConfig(width=4)), {})
+    with pytest.raises(WeightsError, match="not an enhancer"):
+        load_enhancer(str(path))
 
 
 # --- the tone predictor --------------------------------------------------------------------------
@@ -341,9 +596,10 @@ def test_validation_pictures_that_are_missing_or_of_another_kind_are_refused(
 
 def test_the_tone_predictor_moves_and_comes_back_from_its_file(tmp_path: Path) -> None:
     pictures = [draw_scene(seed, 96, 128).values / np.float32(255) for seed in range(2)]
-    path, steps = tmp_path / "tone.safetensors", []
+    steps: list[tuple[int, int, float]] = []
     config = ToneConfig(steps=20, batch=4, width=4)
-    predictor = train_tone(pictures, config, path, lambda *step: steps.append(step))
+    predictor = train_tone(pictures, config, lambda *step: steps.append(step))
+    save_tone(tmp_path / "tone.safetensors", predictor, {})
     assert [step[:2] for step in steps] == [(i + 1, 20) for i in range(20)]
     assert np.isfinite([step[2] for step in steps]).all()
     # The last layer starts at zero, where every tone is the identity.

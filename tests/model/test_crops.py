@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from deal_cli.config import SamplerConfig, TrainConfig
-from deal_cli.model.crops import EIGHT_BIT_ODDS, Pyramid, draw_batch
+from deal_cli.model.crops import EIGHT_BIT_ODDS, Pyramid, coded, degrade_at_random, draw_clean
+from deal_cli.model.sampler import replay, sample
 
-CONFIG = TrainConfig(batch=6, crop=32)
-UNTOUCHED = replace(CONFIG, batch=60, sampler=SamplerConfig(count_odds=(1.0,)))
+CONFIG = TrainConfig(crop=32)
+UNTOUCHED = SamplerConfig(count_odds=(1.0,))
 
 
 def pyramids(count: int = 3) -> list[Pyramid]:
@@ -21,8 +22,10 @@ def pyramids(count: int = 3) -> list[Pyramid]:
     return [tuple(rng.random(size, np.float32) for size in sizes) for _ in range(count)]
 
 
-def test_a_batch_has_the_configured_shape_and_stays_in_range() -> None:
-    degraded, clean = draw_batch(pyramids(), CONFIG, np.random.default_rng(1))
+def test_crops_have_the_configured_shape_and_stay_in_range_when_degraded() -> None:
+    rng = np.random.default_rng(1)
+    clean = draw_clean(pyramids(), 6, CONFIG, rng)
+    degraded = coded(degrade_at_random(clean, CONFIG.sampler, rng), rng)
     for tensor in (degraded, clean):
         assert tensor.shape == (6, 1, 32, 32)
         assert tensor.dtype == torch.float32
@@ -31,10 +34,13 @@ def test_a_batch_has_the_configured_shape_and_stays_in_range() -> None:
     assert not torch.equal(degraded, clean)
 
 
-def test_the_same_rng_draws_the_same_batch() -> None:
-    one, again, other = (
-        draw_batch(pyramids(), CONFIG, np.random.default_rng(seed)) for seed in (2, 2, 3)
-    )
+def test_the_same_rng_draws_the_same_crops_and_degradations() -> None:
+    def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng(seed)
+        clean = draw_clean(pyramids(), 4, CONFIG, rng)
+        return clean, coded(degrade_at_random(clean, CONFIG.sampler, rng), rng)
+
+    one, again, other = (batch(seed) for seed in (2, 2, 3))
     assert torch.equal(one[0], again[0])
     assert torch.equal(one[1], again[1])
     assert not torch.equal(one[1], other[1])
@@ -43,13 +49,19 @@ def test_the_same_rng_draws_the_same_batch() -> None:
 def test_the_pictures_are_left_alone() -> None:
     pictures = pyramids()
     before = [level.copy() for pyramid in pictures for level in pyramid]
-    draw_batch(pictures, CONFIG, np.random.default_rng(4))
+    draw_clean(pictures, 6, CONFIG, np.random.default_rng(4))
     levels = [level for pyramid in pictures for level in pyramid]
     assert all(np.array_equal(a, b) for a, b in zip(before, levels, strict=True))
 
 
-def test_without_degradations_the_input_is_the_clean_crop_but_for_rounding_to_eight_bits() -> None:
-    degraded, clean = draw_batch(pyramids(), UNTOUCHED, np.random.default_rng(5))
+def test_no_crops_are_degraded_to_none() -> None:
+    assert len(degrade_at_random(torch.empty(0, 1, 8, 8), UNTOUCHED, np.random.default_rng(0))) == 0
+
+
+def test_most_inputs_are_rounded_to_eight_bits_and_nothing_else() -> None:
+    rng = np.random.default_rng(5)
+    clean = draw_clean(pyramids(), 60, CONFIG, rng)
+    degraded = coded(degrade_at_random(clean, UNTOUCHED, rng), rng)
     rounded = [not torch.equal(d, c) for d, c in zip(degraded, clean, strict=True)]
     assert (degraded - clean).abs().max() <= 0.5 / 255 + 1e-6
     assert np.mean(rounded) == pytest.approx(EIGHT_BIT_ODDS, abs=0.15)
@@ -57,21 +69,33 @@ def test_without_degradations_the_input_is_the_clean_crop_but_for_rounding_to_ei
     torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
 
 
+def test_the_average_blends_every_operation_alike() -> None:
+    clean = draw_clean(pyramids(), 3, CONFIG, np.random.default_rng(0))
+    config = SamplerConfig(average=True, odds={"row": 1.0, "gaussian": 1.0, "blur": 0.0})
+    made = degrade_at_random(clean, config, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    for crop, blend in zip(clean.split(1), made.split(1), strict=True):
+        alone = [
+            replay(crop, sample(SamplerConfig(count_odds=(0.0, 1.0), odds={name: 1.0}), rng))
+            for name in ("row", "gaussian")
+        ]
+        torch.testing.assert_close(blend, (alone[0] + alone[1]) / 2)
+
+
 def test_the_more_detailed_of_two_crops_is_taken() -> None:
     flat = np.full((40, 40), 0.5, np.float32)
     busy = np.random.default_rng(0).random((40, 40), np.float32)
-    _, clean = draw_batch(
-        [(flat, flat, flat), (busy, busy, busy)], UNTOUCHED, np.random.default_rng(6)
+    clean = draw_clean(
+        [(flat, flat, flat), (busy, busy, busy)], 60, CONFIG, np.random.default_rng(6)
     )
-    # Flat only where both candidates are: one time in four.
-    assert (clean.std((1, 2, 3)) < 1e-4).float().mean().item() == pytest.approx(0.25, abs=0.15)
+    # Flat, but for grain, only where both candidates are: one time in four.
+    assert (clean.std((1, 2, 3)) < 0.02).float().mean().item() == pytest.approx(0.25, abs=0.15)
 
 
 def test_scales_without_odds_are_not_drawn() -> None:
     levels = tuple(np.full((40, 40), value, np.float32) for value in (0.3, 0.5, 0.7))
-    config = replace(UNTOUCHED, scale_odds=(0.0, 0.0, 1.0), batch=30)
-    _, clean = draw_batch([levels], config, np.random.default_rng(7))
-    untoned = clean.mean((1, 2, 3))
+    config = replace(CONFIG, scale_odds=(0.0, 0.0, 1.0))
+    untoned = draw_clean([levels], 30, config, np.random.default_rng(7)).mean((1, 2, 3))
     # At the third scale alone: .7, .3 when inverted, or the mean that was drawn instead.
     assert ((untoned - 0.5).abs() > 1e-3).float().mean() > 0.9
     assert torch.isclose(untoned, torch.tensor(0.7)).sum() > 3
@@ -79,7 +103,7 @@ def test_scales_without_odds_are_not_drawn() -> None:
 
 def test_crops_are_turned_and_mirrored() -> None:
     ramp = np.linspace(0.2, 0.8, 32, dtype=np.float32)[None, :].repeat(32, 0)
-    _, clean = draw_batch([(ramp,) * 3], UNTOUCHED, np.random.default_rng(8))
+    clean = draw_clean([(ramp,) * 3], 60, CONFIG, np.random.default_rng(8))
     across = (clean[..., -1] - clean[..., 0]).mean((1, 2))
     down = (clean[..., -1, :] - clean[..., 0, :]).mean((1, 2))
     for slope in (across, -across, down, -down):

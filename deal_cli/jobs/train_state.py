@@ -1,0 +1,82 @@
+"""Both players of a training and their optimisers: new, or from weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deal_cli.config import TrainConfig
+from deal_cli.engine.backends import placed
+from deal_cli.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+    from deal_cli.model.generator import Generator
+    from deal_cli.model.network import Enhancer
+
+# The last convolution learns slower: its first steps shift whole pictures, and the quickest way to
+# less loss is then to do nothing at all.
+HEAD_RATE = 0.5
+
+
+@dataclass
+class State:
+    """Everything that changes during a run.
+
+    Attributes:
+        network: N_E, the newest weights.
+        average: their exponential moving average, which is what is kept.
+        optimiser: of N_E.
+        generator: N_G.
+        ascent: the optimiser of N_G.
+        step: steps of N_E done.
+        best: highest validation score so far.
+    """
+
+    network: Enhancer
+    average: Enhancer
+    optimiser: torch.optim.AdamW
+    generator: Generator
+    ascent: torch.optim.Adam
+    step: int = 0
+    best: float = -math.inf
+
+
+def first_state(config: TrainConfig, init: str | None, device: torch.device) -> tuple[State, str]:
+    """The state before the first step, and where its weights are from, in words.
+
+    Raises:
+        WeightsError: the weights to start from are not usable.
+    """
+    import torch
+
+    from deal_cli.model.generator import Generator
+    from deal_cli.model.network import Enhancer
+    from deal_cli.model.weights import GENERATOR, beside, load_enhancer, load_generator
+
+    torch.manual_seed(config.seed)
+    network, generator = Enhancer(config.network), Generator(config.generator)
+    start = "fresh weights"
+    if init is not None:
+        weights = load_enhancer(init)
+        if weights.config != config.network:
+            remedy = "set [network] in --config as the file has it, or give --init none"
+            raise WeightsError("is of another architecture", file=weights.file.path, remedy=remedy)
+        network, start = weights.network(), f"the weights {init}"
+        if beside(weights.file.path, GENERATOR) is not None:
+            given = load_generator(str(weights.file.path.with_name(f"{GENERATOR}.safetensors")))
+            if given.config == config.generator:
+                generator, start = given, f"{start}, and the generator beside them"
+    network = placed(network, device, torch.float32)
+    last = {id(p) for p in network.head[2].parameters()}
+    groups = [
+        {"params": [p for p in network.parameters() if id(p) not in last], "share": 1.0},
+        {"params": [p for p in network.parameters() if id(p) in last], "share": HEAD_RATE},
+    ]
+    optimiser = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+    generator = generator.to(device).train()
+    ascent = torch.optim.Adam(generator.parameters(), config.adversary.learning_rate)
+    return State(network, copy.deepcopy(network), optimiser, generator, ascent), start
