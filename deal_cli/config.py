@@ -257,7 +257,7 @@ class AdversaryConfig:
     Attributes:
         active_from: share of the steps after which N_G takes part; until then N_E warms up.
         active_to: share of the steps after which N_E closes without it.
-        ascent_steps: k, steps of N_G for each step of N_E.
+        ascent_steps: k, steps of N_G for each step of N_E; with 0 it never learns.
         pictures: clean crops in one step of N_G.
         attacks: on each of them, whose mean harm is the measure for each one's.
         share: of N_E's batch that N_G degrades; the rest is sampled at random.
@@ -266,14 +266,14 @@ class AdversaryConfig:
             N_E by this much is e times as likely.
     """
 
-    active_from: float = 0.2
-    active_to: float = 0.8
+    active_from: float = 0.1
+    active_to: float = 0.9
     ascent_steps: int = 1
     pictures: int = 2
     attacks: int = 4
     share: float = 0.5
     learning_rate: float = 2e-3
-    diversity: float = 0.5
+    diversity: float = 0.15
 
     def __post_init__(self) -> None:
         if not 0 <= self.active_from <= self.active_to <= 1:
@@ -281,7 +281,7 @@ class AdversaryConfig:
             raise ValueError(f"the adversary is active from {span}, not shares of the steps")
         if not 0 <= self.share <= 1:
             raise ValueError(f"'share' is {_short(self.share)}, not from 0 to 1")
-        for key, least in (("ascent_steps", 1), ("pictures", 1), ("attacks", 2)):
+        for key, least in (("ascent_steps", 0), ("pictures", 1), ("attacks", 2)):
             if getattr(self, key) < least:
                 raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not {least} or more")
         if not self.diversity >= 0:

@@ -2,8 +2,8 @@
 
 `python -m deal_cli.jobs.experiment docs/experiments/adversary --data train50 --clean val20 test14`
 trains every configuration of the folder, on all pictures and on twenty, once for as many steps as
-it says and once for as much processor time as `adversarial.toml` took, and writes the tables of
-`docs/experiments/adversary.md`. What is finished already is not made again.
+it says and once for as much processor time as `adversarial.toml` took, and writes the tables of the
+page beside the folder. What is finished already is not made again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from deal_cli.model.generator import Generator
 
 REFERENCE = "adversarial"  # whose processor time the others get as well
-FEW = 20  # pictures of the smaller set
 ASCENT_STEPS = 250  # of the attack on a finished enhancer
 ATTACK_CROP, ATTACKS = 128, 8  # edge in pixels, attacks on each picture
 
@@ -84,8 +83,15 @@ class Experiment:
         if status != 0:
             raise SystemExit(f"{arm.folder}: {said}")
         seconds = usage.ru_utime + usage.ru_stime
-        note.write_text(json.dumps({"seconds": seconds, "steps": arm.steps}), encoding="utf-8")
+        made = {"seconds": seconds, "steps": arm.steps, "commit": commit_of(Path())}
+        note.write_text(json.dumps(made), encoding="utf-8")
         return seconds
+
+    def commits(self, arms: Iterable[Arm]) -> str:
+        """The commits that the arms were trained on."""
+        notes = (self.out / f"{arm.folder}.json" for arm in arms)
+        made = (json.loads(note.read_text(encoding="utf-8"))["commit"] for note in notes)
+        return ", ".join(f"`{commit}`" for commit in dict.fromkeys(made))
 
     def _pictures(self, count: int) -> Path:
         """The folder of all pictures, or one of links to some, evenly spaced."""
@@ -144,11 +150,17 @@ def train_all(
 
 def attack_table(experiment: Experiment, arms: Sequence[Arm]) -> list[list[float]]:
     """PSNR in dB of each arm's enhancer under an attack learnt on each arm's enhancer."""
-    generators = [_attack_on(experiment, arm) for arm in arms]
-    crops = _attack_crops(experiment.clean)
-    return [
-        [_psnr_under(experiment, arm, generator, crops) for generator in generators] for arm in arms
-    ]
+    note = experiment.out / f"{arms[0].pictures}-attacks.json"
+    if not note.is_file():
+        generators = [_attack_on(experiment, arm) for arm in arms]
+        crops = _attack_crops(experiment.clean)
+        made = [
+            [_psnr_under(experiment, arm, generator, crops) for generator in generators]
+            for arm in arms
+        ]
+        note.write_text(json.dumps(made), encoding="utf-8")
+    table: list[list[float]] = json.loads(note.read_text(encoding="utf-8"))
+    return table
 
 
 def _attack_on(experiment: Experiment, arm: Arm) -> Generator:
@@ -260,39 +272,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--clean", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/adversary"))
+    parser.add_argument("--few", type=int, default=[20], nargs="*", help="smaller sets")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     given = parser.parse_args(arguments)
     experiment = Experiment(given.configs, given.data, given.clean, given.out)
     given.out.mkdir(parents=True, exist_ok=True)
     names = sorted(path.stem for path in given.configs.glob("*.toml"))
     every = sum(path.suffix.lower() in PICTURE_SUFFIXES for path in given.data.iterdir())
-    sizes = [every, *([FEW] if every > FEW else [])]
+    sizes = [every, *(few for few in given.few if few < every)]
     arms, seconds = train_all(experiment, names, sizes, given.seeds)
     page = given.configs.with_suffix(".md")
-    made = (
-        f"{describe_machine()}, one thread a training; commit `{commit_of(Path())}`; command"
-        f" `python -m deal_cli.jobs.experiment {given.configs} --data {given.data.name}"
-        f" --clean {' '.join(folder.name for folder in given.clean)}`"
-    )
+    command = f"python -m deal_cli.jobs.experiment {given.configs} --data {given.data.name}"
+    command += f" --clean {' '.join(folder.name for folder in given.clean)}"
     for size in sizes:
+        same = [arm for arm in arms if arm.pictures == size]
+        origin = f"- Machine: {describe_machine()}; one thread a training\n"
+        origin += f"- Commit: {experiment.commits(same)}\n- Command: `{command}`"
         for equal in ("steps", "time"):
-            chosen = [
-                arm
-                for arm in arms
-                if arm.pictures == size and (arm.equal == equal or arm.name == REFERENCE)
-            ]
-            seeds = len({arm.seed for arm in chosen})
-            text = f"PSNR in dB after the best gain and offset; {seeds} seed(s). {made}."
+            chosen = [arm for arm in same if arm.equal == equal or arm.name == REFERENCE]
             table = task_table(experiment, chosen, seconds)
-            write_section(page, f"{size}-{equal}", f"{table}\n\n{text}")
-        chosen = [
-            arm
-            for arm in arms
-            if (arm.pictures, arm.equal, arm.seed) == (size, "steps", given.seeds[0])
-        ]
+            write_section(page, f"{size}-{equal}", f"{table}\n\n{origin}")
+        chosen = [arm for arm in same if (arm.equal, arm.seed) == ("steps", given.seeds[0])]
         table = transfer_table([arm.name for arm in chosen], attack_table(experiment, chosen))
-        text = f"PSNR in dB under attacks of {ASCENT_STEPS} steps of ascent. {made}."
-        write_section(page, f"{size}-attacks", f"{table}\n\n{text}")
+        write_section(page, f"{size}-attacks", f"{table}\n\n{origin}")
 
 
 if __name__ == "__main__":
