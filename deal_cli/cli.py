@@ -240,8 +240,10 @@ def train(
     budget: Annotated[
         str | None, typer.Option(help="A time or steps: 30m, 2h, 20000steps.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.")] = None,
-    backend: Backend = "auto",
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of everything drawn.", min=0, show_default="0")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu.")] = "auto",
 ) -> None:
     """Train the enhancer against its adversary on a folder of clean pictures."""
     import dataclasses
@@ -271,6 +273,43 @@ def train(
         best = run(request, display)
     if display.first:
         typer.echo(f"deal restore --weights {best / 'enhancer.safetensors'} -o restored INPUT...")
+
+
+@app.command()
+def export(
+    weights: Annotated[str, typer.Option(help="A bundled name, or a .safetensors file.")] = "deal",
+    onnx: Annotated[bool, typer.Option("--onnx", help="The format to write: ONNX.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The file; else the weights' name and .onnx, here."),
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "fp16"], typer.Option(help="Of weights and computation.")
+    ] = "fp32",
+    opset: Annotated[
+        int | None, typer.Option(help="Version of ONNX's operators, 15 to 26.", show_default="18")
+    ] = None,
+    fixed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="The only height and width to take, one picture at a time.",
+            show_default="any size and batch",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
+) -> None:
+    """Write weights as an ONNX file that other programs can run, once it is verified."""
+    from deal_cli.jobs.display import Display
+    from deal_cli.jobs.export import ExportRequest
+    from deal_cli.jobs.export import export as run
+
+    request = ExportRequest(weights, onnx, out, precision, opset, fixed, overwrite)
+    with Display() as display:
+        display.progress(0, None, "exporting")
+        exported = run(request)
+        display.say(f"deal: {exported}")
+    typer.echo(exported.command)
 
 
 @app.command()
@@ -310,6 +349,42 @@ def evaluate(
     _print_evaluation(evaluation, as_json=as_json)
     if write:
         _write_evaluation(evaluation, restorer.backend.facts)
+
+
+@app.command()
+def bench(
+    backend: Annotated[
+        str, typer.Option(help="all that this machine has; or auto, cuda, cuda:N, onnx, cpu.")
+    ] = "all",
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH", help="Width and height.", show_default="320x256, 640x512, 1280x1024"
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Pictures of a batch.", show_default="1 and 8")
+    ] = None,
+    weights: Weights = "deal",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a row on stdout.")
+    ] = False,
+    write: Annotated[bool, typer.Option(help="Write the table into docs/benchmarks.md.")] = False,
+) -> None:
+    """Time the network on this machine, and set it against the machine's best."""
+    from deal_cli.engine.backends import Request
+    from deal_cli.jobs.bench import BenchRequest, parse_size
+    from deal_cli.jobs.bench import bench as run
+    from deal_cli.jobs.bench_table import print_rows, write_speed
+
+    edges = parse_size(size) if size is not None else None
+    request = BenchRequest(Request(backend, weights), edges, batch)
+    result = run(request, lambda text: typer.echo(text, err=True))
+    print_rows(result.rows, as_json=as_json)
+    if write and result.rows:
+        write_speed(result.rows, Path("docs/benchmarks.md"), sys.argv[1:])
+    if not result.complete:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -38,6 +39,7 @@ MOST_DETAIL_RADIUS = 64
 MOST_REACH = 432  # pixels
 MOST_TONE_WIDTH = 256
 MOST_ROUNDS = 32
+SSIM_EDGE = 11  # pixels
 
 
 def _check_counts(config: Any, **most: int) -> None:
@@ -208,8 +210,9 @@ class GeneratorConfig:
     Attributes:
         rounds: R, the most operations in one attack.
         width: feature channels.
-        bounds: what it chooses from, and the largest severity of each. Contrast is left out: it is
-            not the enhancer's to restore.
+        bounds: what it chooses from, and the largest severity of each. What hardly differs from a
+            scene is bounded most: of shading as strong as it can be, N_G would choose nothing else.
+            Contrast is left out: it is not the enhancer's to restore.
         budget: the largest sum of severities in one attack.
         least_kept: of the clean picture's information, the least share that an attack leaves, as
             the squared correlation of the two: N_G shall not win by erasing.
@@ -219,28 +222,28 @@ class GeneratorConfig:
     width: int = 16
     bounds: Mapping[str, float] = field(
         default_factory=lambda: {
-            "blur": 1.0,
-            "motion": 1.0,
-            "downsample": 1.0,
-            "shading": 1.0,
+            "blur": 0.8,
+            "motion": 0.6,
+            "downsample": 0.8,
+            "shading": 0.35,
             "stripe": 1.0,
             "row": 1.0,
             "dead": 1.0,
             "gaussian": 1.0,
             "shot": 1.0,
-            "quantise": 1.0,
-            "jpeg": 1.0,
+            "quantise": 0.7,
+            "jpeg": 0.8,
         }
     )
-    budget: float = 1.5
+    budget: float = 2.5
     least_kept: float = 0.25
 
     def __post_init__(self) -> None:
         _check_counts(self, rounds=MOST_ROUNDS, width=MOST_WIDTH)
         if not self.bounds or not all(0 < bound <= 1 for bound in self.bounds.values()):
             raise ValueError("'bounds' are not severities above 0 up to 1")
-        if not self.budget > 0:
-            raise ValueError(f"'budget' is {_short(self.budget)}, not above 0")
+        if not 0 < self.budget < math.inf:
+            raise ValueError(f"'budget' is {_short(self.budget)}, not a number above 0")
         if not 0 <= self.least_kept < 1:
             raise ValueError(f"'least_kept' is {_short(self.least_kept)}, not from 0 to below 1")
 
@@ -257,6 +260,7 @@ class AdversaryConfig:
     Attributes:
         active_from: share of the steps after which N_G takes part; until then N_E warms up.
         active_to: share of the steps after which N_E closes without it.
+        fresh: whether N_G starts anew even where one lies beside the weights to start from.
         ascent_steps: k, steps of N_G for each step of N_E; with 0 it never learns.
         pictures: clean crops in one step of N_G.
         attacks: on each of them, whose mean harm is the measure for each one's.
@@ -268,8 +272,9 @@ class AdversaryConfig:
 
     active_from: float = 0.1
     active_to: float = 0.9
+    fresh: bool = False
     ascent_steps: int = 1
-    pictures: int = 2
+    pictures: int = 1
     attacks: int = 4
     share: float = 0.5
     learning_rate: float = 2e-3
@@ -284,8 +289,9 @@ class AdversaryConfig:
         for key, least in (("ascent_steps", 0), ("pictures", 1), ("attacks", 2)):
             if getattr(self, key) < least:
                 raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not {least} or more")
-        if not self.diversity >= 0:
-            raise ValueError(f"'diversity' is {_short(self.diversity)}, not 0 or more")
+        for key in ("diversity", "learning_rate"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not 0 or more")
 
     def active(self, steps: int) -> range:
         """The steps in which N_G takes part; at least one of however few, unless it never does."""
@@ -310,6 +316,8 @@ class ToneConfig:
 
     def __post_init__(self) -> None:
         _check_counts(self, width=MOST_TONE_WIDTH)
+        if self.steps < 0:
+            raise ValueError(f"'steps' of the tone is {_short(self.steps)}, not 0 or more")
 
 
 @dataclass(frozen=True)
@@ -365,9 +373,16 @@ class TrainConfig:
             for key in keys:
                 if getattr(config, key) < 1:
                     raise ValueError(f"'{key}' is {_short(getattr(config, key))}, not 1 or more")
-        for key in ("border", "validate_every"):
-            if getattr(self, key) < 0:
+        for key in ("border", "validate_every", "seed", "learning_rate", "fine_tuning_rate"):
+            if not 0 <= getattr(self, key) < math.inf:
                 raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not 0 or more")
+        for key in ("ema", "warmup"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not from 0 to below 1")
+        if not self.clip > 0 or not 0 <= self.weight_decay < math.inf:
+            raise ValueError("'clip' is not above 0, or 'weight_decay' not 0 or more")
+        if self.objective == "published" and self.crop < SSIM_EDGE:
+            raise ValueError(f"'crop' is {self.crop}, less than the window of SSIM, {SSIM_EDGE}")
         for key, odds in (
             ("scale_odds", self.scale_odds),
             ("count_odds", self.sampler.count_odds),
@@ -383,7 +398,7 @@ class TrainConfig:
 
     def validation_interval(self) -> int:
         """Steps between validations."""
-        return self.validate_every or max(1, self.steps // 10)
+        return self.validate_every or -(-self.steps // 10)
 
 
 def load_toml(cls: type[T], path: Path) -> T:
@@ -397,7 +412,8 @@ def load_toml(cls: type[T], path: Path) -> T:
     except OSError as error:
         raise UsageError(f"cannot be read ({error.strerror})", file=path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"is not valid TOML ({error})", file=path) from error
+        remedy = "mend it, or take it from a copy"
+        raise UsageError(f"is not valid TOML ({error})", file=path, remedy=remedy) from error
     return from_mapping(cls, table, where=str(path))
 
 

@@ -79,7 +79,9 @@ def test_version_is_that_of_the_package() -> None:
     assert (result.returncode, result.stdout) == (0, f"deal {deal_cli.__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["restore", "degrade", "train", "evaluate", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["restore", "degrade", "train", "evaluate", "export", "bench", "doctor"]
+)
 def test_every_command_has_help_of_its_own(command: str) -> None:
     result = deal(command, "-h")
     assert result.returncode == 0
@@ -374,7 +376,7 @@ def test_train_makes_weights_and_says_how_to_use_them(fifty: Path, tmp_path: Pat
     restore = said.replace("INPUT...", "fifty/0.png").split()[1:]
     said = result.stderr
     assert "deal: 8 pictures to train on; 1 of 9 pictures" in said
-    assert "deal: 3 steps of 1 crops of 32 pixels, from fresh weights" in said
+    assert "deal: 3 steps of 1 crop of 32 pixels, from fresh weights" in said
     assert "deal: 1 to warm up, 1 against the adversary, 1 to close" in said
     resolved = (tmp_path / "runs" / "fifty" / "config.toml").read_text(encoding="utf-8")
     assert "steps = 3" in resolved

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.engine import hardware
-from deal_cli.errors import BackendError, WeightsError
+from deal_cli.errors import BackendError, PictureError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +83,7 @@ class Facts:
         smallest: the least edge of a tile in pixels.
         path: of the weights' file, beside which a tone predictor may lie.
         parallel: pictures of a batch that are worked on at the same time.
+        only: the height and width of the only pictures that a graph with a fixed size takes.
     """
 
     backend: str
@@ -96,6 +97,20 @@ class Facts:
     smallest: int
     path: Path = Path()
     parallel: int = 1
+    only: tuple[int, int] | None = None
+
+    def check_size(self, height: int, width: int) -> None:
+        """Make sure that pictures of a size can be restored.
+
+        Raises:
+            PictureError: the weights are a graph for pictures of another size.
+        """
+        if self.only is not None and self.only != (height, width):
+            raise PictureError(
+                f"is {height}x{width} (height x width), and {self.path.name} takes"
+                " {}x{} only".format(*self.only),
+                remedy="export the weights without --fixed",
+            )
 
 
 class OutOfMemoryError(Exception):
@@ -134,6 +149,9 @@ def choose(request: Request, purpose: Purpose) -> Choice:
     onnx_file = Path(request.weights).suffix == ".onnx"
     if purpose is not Purpose.INFERENCE and (name == "onnx" or onnx_file):
         verb = "train" if purpose is Purpose.TRAINING else "degrade"
+        if onnx_file:
+            remedy = "give the .safetensors file"
+            raise BackendError(f"an ONNX file cannot {verb}", file=request.weights, remedy=remedy)
         raise BackendError(
             f"ONNX Runtime cannot {verb}", remedy="use --backend cuda or --backend cpu"
         )
@@ -199,7 +217,7 @@ class TorchBackend(Backend):
         self._channels = config.channels
         self._device = device
         reference = placed(folded(network), device, torch.float32)
-        dtype, note = _lower_precision(device)
+        dtype, note = lower_precision(device)
         self._network = reference
         if dtype is not torch.float32:
             lower = placed(folded(network), device, dtype)
@@ -277,13 +295,16 @@ class OnnxBackend(Backend):
     def run(self, x: Batch) -> Batch:
         from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
+        self.facts.check_size(*x.shape[2:])
+        # A graph for one size takes one picture at a time.
+        parts = np.split(x, len(x)) if self.facts.only else [x]
         try:
-            (restored,) = self._session.run(None, {"picture": x})
+            restored = [self._session.run(None, {"picture": part})[0] for part in parts]
         except RuntimeException as error:
             if "allocate memory" in str(error):
                 raise OutOfMemoryError from error
             raise
-        return np.asarray(restored, np.float32)
+        return np.asarray(np.concatenate(restored), np.float32)
 
 
 def _open_onnx(name_or_file: str) -> OnnxBackend:
@@ -294,7 +315,7 @@ def _open_onnx(name_or_file: str) -> OnnxBackend:
         raise BackendError(
             f"onnxruntime cannot be imported ({error})", remedy="reinstall it, or use --backend cpu"
         ) from error
-    from deal_cli.model import onnx_graph
+    from deal_cli.model.onnx_facts import facts_of
     from deal_cli.model.weights import find, load_enhancer
 
     if Path(name_or_file).suffix == ".onnx":
@@ -305,63 +326,89 @@ def _open_onnx(name_or_file: str) -> OnnxBackend:
         file = weights.file
         beside = weights.file.path.with_suffix(".onnx")
         data = find(str(beside), ".onnx").path.read_bytes() if beside.is_file() else b""
-        if not data or onnx_graph.facts_of(data, beside)["weights_sha256"] != file.sha256:
-            data = onnx_graph.to_onnx(weights.network(), file.sha256)
-    facts = onnx_graph.facts_of(data, name_or_file)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = hardware.threads()
+        if not data or not _is_form_of(file.sha256, facts_of(data, beside)):
+            from deal_cli.model.onnx_graph import to_onnx
+
+            data = to_onnx(weights.network(), file.sha256)
     wanted = ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and hardware.has_nvidia():
         wanted.insert(0, "CUDAExecutionProvider")
+    return open_graph(data, file.name, file.sha256, file.path, wanted)
+
+
+def _is_form_of(sha256: str, facts: dict[str, str]) -> bool:
+    """Whether a graph is what weights are by themselves: in float32, for pictures of any size."""
+    stated = (facts["weights_sha256"], facts["precision"], facts["size"])
+    return stated == (sha256, "float32", "any")
+
+
+def open_graph(
+    data: bytes, name: str, sha256: str, path: Path, providers: list[str]
+) -> OnnxBackend:
+    """An ONNX graph as a backend, on the first of the execution providers that is to be had.
+
+    Raises:
+        WeightsError: it is no graph of this program, or does not do what it states.
+    """
+    import onnxruntime
+
+    from deal_cli.model.onnx_facts import facts_of, fixed_size
+
+    facts = facts_of(data, path)
+    only = fixed_size(facts)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = hardware.threads()
     try:
         # Without fallback: on an error ONNX Runtime would print and try another provider.
         session = onnxruntime.InferenceSession(
-            data, options, providers=wanted, enable_fallback=False
+            data, options, providers=providers, enable_fallback=False
         )
     except Exception as error:  # ONNX Runtime raises a class of its own for each kind of bad graph
         reason = str(error).partition("\n")[0]
         raise WeightsError(
             f"ONNX Runtime cannot load it ({reason})",
-            file=name_or_file,
+            file=path,
             remedy="give --weights the .safetensors file",
         ) from error
-    provider = session.get_providers()[0]
     backend = OnnxBackend(
         session,
         Facts(
             backend="onnx",
-            device=provider,
+            device=session.get_providers()[0],
             precision=facts["precision"],
             note="as exported",
-            weights=file.name,
-            sha256=file.sha256,
-            stride=int(facts["stride"]),
+            weights=name,
+            sha256=sha256,
+            # A fixed size is mirrored to the stride inside the graph.
+            stride=1 if only else int(facts["stride"]),
             halo=int(facts["halo"]),
-            smallest=int(facts["smallest"]),
-            path=file.path,
+            smallest=1 if only else int(facts["smallest"]),
+            path=path,
+            only=only,
         ),
     )
-    _check_onnx(backend, name_or_file)
+    _check_onnx(backend)
     return backend
 
 
-def _check_onnx(backend: OnnxBackend, name: str) -> None:
+def _check_onnx(backend: OnnxBackend) -> None:
     """Run a graph once: what it declares is not yet what it does.
 
     Raises:
         WeightsError: it does not map pictures to pictures.
     """
-    edge = backend.facts.smallest
-    picture = np.full((1, 1, edge, edge + backend.facts.stride), 0.5, np.float32)
+    facts = backend.facts
+    height, width = facts.only or (facts.smallest, facts.smallest + facts.stride)
+    picture = np.full((1, 1, height, width), 0.5, np.float32)
     remedy = "give --weights the .safetensors file"
     try:
         restored = backend.run(picture)
     except Exception as error:  # see above
         reason = str(error).partition("\n")[0]
-        raise WeightsError(f"cannot be run ({reason})", file=name, remedy=remedy) from error
+        raise WeightsError(f"cannot be run ({reason})", file=facts.path, remedy=remedy) from error
     if restored.shape != picture.shape or not np.isfinite(restored).all():
-        raise WeightsError("does not map pictures to pictures", file=name, remedy=remedy)
+        raise WeightsError("does not map pictures to pictures", file=facts.path, remedy=remedy)
 
 
 def placed(network: Enhancer, device: torch.device, dtype: torch.dtype) -> Enhancer:
@@ -388,7 +435,7 @@ def _why_no_cuda(index: int) -> str:
     return ""
 
 
-def _lower_precision(device: torch.device) -> tuple[torch.dtype, str]:
+def lower_precision(device: torch.device) -> tuple[torch.dtype, str]:
     """The fastest dtype the device computes in, and what says so."""
     import torch
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deal_cli.engine import hardware
 from deal_cli.engine.restorer import measure_range
 from deal_cli.errors import PictureError, UsageError, WeightsError
 from deal_cli.imaging.frame import Frame
@@ -28,6 +29,7 @@ from deal_cli.imaging.tiling import bands
 if TYPE_CHECKING:
     import torch
 
+    from deal_cli.model.degradations import Draw
     from deal_cli.model.generator import Choices, Generator, Policy
     from deal_cli.model.sampler import Recipe
 
@@ -144,9 +146,8 @@ class Degrader:
         """
         import torch
 
-        torch.set_num_threads(1)  # of the calling thread
         try:
-            with torch.no_grad():
+            with hardware.single_thread(), torch.no_grad():
                 yield
         except RuntimeError as error:
             memory = ("allocate memory", "not enough memory", "out of memory")
@@ -165,7 +166,7 @@ class Degrader:
         (see `deal_cli.model.generator.attack`).
         """
         from deal_cli.model.degradations import draw
-        from deal_cli.model.generator import SHRINK, SHRINKS, kept
+        from deal_cli.model.generator import attack
         from deal_cli.model.sampler import Recipe, Step, replay
 
         if work.unit is None:
@@ -174,37 +175,32 @@ class Degrader:
         wanted = set(self._generator.config.operations if operations is None else operations)
         if operations is None and max(work.unit.shape) > LONGEST_JPEG:
             wanted -= {"jpeg"}
-        first: tuple[Step, ...] = ()
+        first = Recipe(())
         if operations is not None and TONE in wanted:
-            first = (Step(draw(TONE, rng), 1.0),)
+            first = Recipe((Step(draw(TONE, rng), 1.0),))
             wanted -= {TONE}
-        attack = self._sample(work.unit, rng, wanted) if wanted else Recipe(())
-        x, least = self._placed(work.unit), self._generator.config.least_kept
-        for _ in range(SHRINKS):
-            whole = Recipe((*first, *attack.steps))
-            _check_edges(work.unit, whole)
-            if not attack.steps or float(kept(replay(x, whole), x)) >= least:
-                break
-            attack = _scaled(attack, SHRINK)
-        return Recipe((*first, *attack.steps))
+        if not wanted:
+            return first
+        policy, chosen = self._choose(work.unit, rng, wanted)
+        _check_edges(work.unit, [choice.draw for choice in chosen])
+        (whole,) = attack(replay(self._placed(work.unit), first), policy, [chosen]).recipes()
+        return Recipe((*first.steps, *whole.steps))
 
-    def _sample(self, unit: Values, rng: np.random.Generator, wanted: Collection[str]) -> Recipe:
+    def _choose(
+        self, unit: Values, rng: np.random.Generator, wanted: Collection[str]
+    ) -> tuple[Policy, Choices]:
         """What N_G chooses at the sight of a picture, at least one operation."""
         import torch
-
-        from deal_cli.model.generator import Attack
 
         assert self._generator is not None
         policy = self._generator(_view(torch.from_numpy(unit)[None, None]))
         if not all(t.isfinite().all() for t in (policy.logits, policy.mean, policy.spread)):
             raise WeightsError("the generator's odds are no numbers", remedy="train it again")
         policy = policy.among(wanted)
-        chosen = policy.sample(rng)
-        if _nothing(chosen[0]):
-            chosen = _eager(policy).sample(rng)
-        severities = policy.severities(chosen)
-        (recipe,) = Attack(torch.empty(0), severities, chosen).recipes()
-        return recipe
+        (chosen,) = policy.sample(rng)
+        if all(choice.draw is None for choice in chosen):
+            (chosen,) = _eager(policy).sample(rng)
+        return policy, chosen
 
     def _apply(self, work: _Work, recipe: Recipe) -> Degraded:
         """The picture through a recipe; gaps stay."""
@@ -212,7 +208,7 @@ class Degrader:
 
         if work.unit is None:
             return Degraded(work.frame, work.range, Recipe(()), math.inf)
-        _check_edges(work.unit, recipe)
+        _check_edges(work.unit, [step.draw for step in recipe.steps])
         out: Values = replay(self._placed(work.unit), recipe)[0, 0].cpu().numpy()
         dtype, metadata = work.frame.dtype, work.frame.metadata
         for rows in bands(*out.shape):
@@ -263,10 +259,6 @@ def _view(x: torch.Tensor) -> torch.Tensor:
     return functional.interpolate(x, size, mode="area")
 
 
-def _nothing(choices: Choices) -> bool:
-    return all(choice.draw is None for choice in choices)
-
-
 def _eager(policy: Policy) -> Policy:
     """The policy with some operation, whichever, in its first round."""
     logits = policy.logits.clone()
@@ -281,13 +273,13 @@ def _scaled(recipe: Recipe, factor: float) -> Recipe:
     )
 
 
-def _check_edges(unit: Values, recipe: Recipe) -> None:
+def _check_edges(unit: Values, draws: Sequence[Draw | None]) -> None:
     """Make sure that a picture can be coded as the recipe says.
 
     Raises:
         PictureError: it is longer than a JPEG can be.
     """
-    if max(unit.shape) > LONGEST_JPEG and any(s.draw.operation == "jpeg" for s in recipe.steps):
+    if max(unit.shape) > LONGEST_JPEG and any(d and d.operation == "jpeg" for d in draws):
         raise PictureError(
             f"is too long for JPEG, which ends at {LONGEST_JPEG} pixels",
             remedy="cut it, or leave jpeg out of --ops",

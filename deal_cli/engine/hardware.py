@@ -1,11 +1,13 @@
-"""What this machine can do: facts only, no choices."""
+"""What this machine can do, and how many of its cores torch may use for a while."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -62,3 +64,19 @@ def cpu_name() -> str:
 def has_nvidia() -> bool:
     """Whether an NVIDIA driver is loaded; asking CUDA libraries without one only makes noise."""
     return Path("/proc/driver/nvidia").exists() or bool(shutil.which("nvidia-smi"))
+
+
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """One thread for torch: many small operations cost more to share out than it gains.
+
+    Sums of one thread are the same on every machine, too; those of several depend on their number.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # of the calling thread
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

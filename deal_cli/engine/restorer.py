@@ -123,7 +123,7 @@ class Restorer:
         self.backend = backend
         self._settings = settings
         self._tone_predictor = tone_predictor
-        self._tile = settings.tile
+        self._tile = max([settings.tile, *(backend.facts.only or ())])
         self._abandoned = False
 
     def abandon(self) -> None:
@@ -144,12 +144,14 @@ class Restorer:
 
         Raises:
             UsageError: the range policy does not fit the picture's dtype.
+            PictureError: the weights are a graph for pictures of another size.
             BackendError: even the smallest tile does not fit into memory.
         """
         return self.restore_batch([frame])[0]
 
     def restore_batch(self, frames: Sequence[Frame]) -> list[Restored]:
         """The restored pictures in order; `frames` are of one size. Otherwise like `restore`."""
+        self.backend.facts.check_size(frames[0].height, frames[0].width)
         works = [self._prepare(frame) for frame in frames]
         # A picture of one value only has nothing to restore.
         self._add_corrections([work for work in works if work.high > work.low])
@@ -228,7 +230,7 @@ class Restorer:
     def _halve_tile(self, longest: int, error: OutOfMemoryError) -> None:
         """Go on with tiles of half the edge, or give up when halos would leave no core."""
         smaller = min(self._tile, longest) // 2
-        if smaller < 2 * self.backend.facts.halo + SMALLEST_CORE:
+        if self.backend.facts.only or smaller < 2 * self.backend.facts.halo + SMALLEST_CORE:
             here = self.backend.facts.backend
             raise BackendError(
                 f"the {here} backend is out of memory with tiles of {2 * smaller} pixels",

@@ -63,16 +63,22 @@ class Pace:
         validations = -(-config.steps // config.validation_interval())
         return steps + validations * self.validation + self.tone
 
-    def steps_within(self, seconds: float, config: TrainConfig) -> int:
+    def steps_within(self, seconds: float, config: TrainConfig, spent: float = 0.0) -> int:
         """The most steps that a training of these settings makes in a time.
+
+        Args:
+            seconds: of the whole training.
+            config: its settings.
+            spent: seconds of these that are over already.
 
         Raises:
             UsageError: too few to be worth it.
         """
-        low, high = 0, int(seconds / min(self.plain, self.active)) + 1
+        left = max(0.0, seconds - spent)
+        low, high = 0, int(left / min(self.plain, self.active)) + 1
         while high - low > 1:
             middle = (low + high) // 2
-            fits = self.seconds(replace(config, steps=middle)) <= seconds
+            fits = self.seconds(replace(config, steps=middle)) <= left
             low, high = (middle, high) if fits else (low, middle)
         if low < LEAST_STEPS:
             raise UsageError(

@@ -16,18 +16,27 @@ def bundle(run: Path, folder: Path, name: str = "deal") -> None:
 
     Raises:
         WeightsError: the run's weights are not usable.
+        VerificationError: their ONNX form does not restore as they do; nothing is written.
     """
-    from deal_cli.model.onnx_graph import to_onnx
-    from deal_cli.model.weights import CHECKSUMS, GENERATOR, TONE, load_enhancer
+    from deal_cli.jobs.export import verified_graph
+    from deal_cli.model.onnx_graph import Form
+    from deal_cli.model.weights import GENERATOR, TONE, load_enhancer
 
     best = run / "best"
     weights = load_enhancer(str(best / "enhancer.safetensors"))
-    graph = to_onnx(weights.network(), weights.file.sha256)
+    graph, _ = verified_graph(weights, Form())
     shutil.copyfile(weights.file.path, folder / f"{name}.safetensors")
     (folder / f"{name}.onnx").write_bytes(graph)
     for part in (TONE, GENERATOR):
         if (best / f"{part}.safetensors").is_file():
             shutil.copyfile(best / f"{part}.safetensors", folder / f"{part}.safetensors")
+    write_checksums(folder)
+
+
+def write_checksums(folder: Path) -> None:
+    """Rewrite the list of checksums of a weights folder."""
+    from deal_cli.model.weights import CHECKSUMS
+
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.onnx")])
     lines = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in files)
     (folder / CHECKSUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -208,7 +208,8 @@ class TrainDisplay(Display):
         config, active = plan.config, plan.config.adversary.active(plan.config.steps)
         self.say(f"deal: {plan.pictures} pictures to train on; {plan.split}")
         several = f" in each of {plan.processes} processes" if plan.processes > 1 else ""
-        crops = f"{config.batch} crops of {config.crop} pixels{several}"
+        number = "1 crop" if config.batch == 1 else f"{config.batch} crops"
+        crops = f"{number} of {config.crop} pixels{several}"
         self.say(f"deal: {config.steps} steps of {crops}, from {plan.start}")
         if active:
             phases = f"{active.start} to warm up, {len(active)} against the adversary"

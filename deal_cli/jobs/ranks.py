@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -88,10 +89,17 @@ def joined(choice: Choice) -> Iterator[tuple[Ranks, Choice]]:
 
 
 class Interruption:
-    """Whether someone wants to stop: asked between steps, so that no step is ever half done."""
+    """Whether someone wants to stop: asked between steps, so that no step is ever half done.
+
+    One wish may arrive several times, as `torchrun` and a scheduler pass it on; a person who asks
+    again a while later wants it at once, and what was kept last stands.
+    """
+
+    SAME_WISH = 2.0  # seconds
 
     def __init__(self) -> None:
         self.wanted = False
+        self._since = 0.0
 
     def __enter__(self) -> Interruption:
         self._before = {}
@@ -105,6 +113,8 @@ class Interruption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted:  # twice is urgent: what was kept last stands
-            raise KeyboardInterrupt
-        self.wanted = True
+        if self.wanted and number == signal.SIGINT:
+            if time.monotonic() - self._since > self.SAME_WISH:
+                raise KeyboardInterrupt
+        elif not self.wanted:
+            self.wanted, self._since = True, time.monotonic()

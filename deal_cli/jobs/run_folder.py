@@ -8,7 +8,7 @@ players, their optimisers' moments and the step, which is all that an exact resu
 from __future__ import annotations
 
 import json
-import tomllib
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.config import TrainConfig, from_mapping, to_mapping
+from deal_cli.config import TrainConfig, load_toml, to_mapping
 from deal_cli.errors import UsageError, WeightsError
 from deal_cli.imaging.files import write_frame, written_whole
 from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.whole import exists, make_folder
 from deal_cli.jobs.train_state import State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 STATE_FORMAT = "deal-train-state/2"
-NETWORKS, OPTIMISERS = ("network", "average", "generator"), ("optimiser", "ascent")
+NETWORKS, OPTIMISERS = ("network", "ema", "generator"), ("optimiser", "ascent")
 
 
 class Tally:
@@ -62,20 +63,28 @@ class RunFolder:
         return self.path / "best"
 
     def refuse_use(self) -> None:
-        """Make sure that nothing is there yet.
+        """Make sure that nothing is there yet, and that something can be.
 
         Raises:
-            UsageError: the folder holds something already.
+            UsageError: the folder holds something already, or cannot be made.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        nearest = next(path for path in (self.path, *self.path.absolute().parents) if exists(path))
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            cause = "is not a folder" if not nearest.is_dir() else "cannot be written to"
+            raise UsageError(cause, file=nearest, remedy="give another --out")
+        if nearest == self.path and any(self.path.iterdir()):
             remedy = "give --resume, or another --out"
             raise UsageError("is in use", file=self.path, remedy=remedy)
 
     def begin(self, config: TrainConfig) -> None:
-        """Make the folder and write the resolved configuration."""
+        """Make the folder and write the resolved configuration.
+
+        Raises:
+            OutputError: the system refuses.
+        """
         import tomli_w
 
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         with written_whole(self.path / "config.toml") as stream:
             stream.write(tomli_w.dumps(to_mapping(config)).encode())
 
@@ -88,15 +97,15 @@ class RunFolder:
         path = self.path / "config.toml"
         if not path.is_file():
             raise UsageError("is not a run", file=self.path, remedy="leave out --resume")
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return from_mapping(TrainConfig, table, where=str(path))
+        return load_toml(TrainConfig, path)
 
     def keep(
         self,
         state: State,
         config: TrainConfig,
         row: Mapping[str, Any],
-        fingerprint: str,
+        pictures: str,
+        processes: int,
         *,
         best: bool,
     ) -> None:
@@ -106,21 +115,24 @@ class RunFolder:
             state: of the training.
             config: resolved.
             row: what was measured last.
-            fingerprint: of the pictures, which a resumed run must have again.
+            pictures: their fingerprint, which a resumed run must have again.
+            processes: how many share the work; likewise.
             best: whether these are the best weights so far.
         """
         from deal_cli.model.weights import save_enhancer, save_generator, write_safetensors
 
         facts = {"config": to_mapping(config), "validation": dict(row)}
         for folder in [self.path / "last", *([self.best] if best else [])]:
-            network = state.average.state_dict()
+            network = state.ema.state_dict()
             save_enhancer(folder / "enhancer.safetensors", network, config.network, facts)
             save_generator(folder / "generator.safetensors", state.generator, facts)
         metadata = {
             "format": STATE_FORMAT,
+            "init": state.init,
             "step": str(state.step),
-            "best": repr(state.best),
-            "pictures": fingerprint,
+            "best_score": repr(state.best_score),
+            "pictures": pictures,
+            "processes": str(processes),
         }
         path = self.path / "last" / "state.safetensors"
         write_safetensors(path, dict(_tensors(state)), metadata)
@@ -137,17 +149,17 @@ class RunFolder:
 
     def draw(self, step: int, levels: NDArray[np.float32]) -> None:
         """Write a grid of samples `(H, W)`, grey levels."""
-        (self.path / "grids").mkdir(exist_ok=True)
+        make_folder(self.path / "grids")
         write_frame(Frame(levels, np.dtype(np.uint8)), self.path / "grids" / f"{step:08}.png")
 
-    def load(self, state: State, fingerprint: str) -> None:
+    def load(self, state: State, pictures: str, processes: int) -> None:
         """Put the saved state in place of a fresh one, and forget what was logged after it.
 
         Raises:
-            UsageError: there is none, or it was trained on other pictures.
+            UsageError: there is none, or it was trained on other pictures or by more processes.
             WeightsError: it is damaged or of another kind.
         """
-        from deal_cli.model.weights import read_safetensors
+        from deal_cli.model.tensor_file import quoted, read_safetensors
 
         path = self.path / "last" / "state.safetensors"
         if not path.is_file():
@@ -155,24 +167,19 @@ class RunFolder:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != STATE_FORMAT:
             raise WeightsError("is not the state of a training", file=path, remedy="start anew")
-        if metadata["pictures"] != fingerprint:
+        if metadata.get("pictures") != pictures:
             remedy = "give the same --data and --val, unchanged, or start anew in another --out"
             raise UsageError("was begun on other pictures", file=self.path, remedy=remedy)
-        parts: dict[str, dict[str, Tensor]] = {name: {} for name in (*NETWORKS, *OPTIMISERS)}
-        for name, tensor in tensors.items():
-            kind, _, key = name.partition("/")
-            parts[kind][key] = tensor
-        for name in NETWORKS:
-            getattr(state, name).load_state_dict(parts[name])
-        for name in OPTIMISERS:
-            optimiser = getattr(state, name)
-            moments: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in parts[name].items():
-                index, _, moment = key.partition("/")
-                moments.setdefault(int(index), {})[moment] = tensor
-            groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        state.step, state.best = int(metadata["step"]), float(metadata["best"])
+        if metadata.get("processes") != str(processes):
+            cause = f"was begun in {metadata.get('processes')} processes, not {processes}"
+            raise UsageError(cause, file=self.path, remedy="resume it in as many")
+        try:
+            _fill(state, metadata, tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            reason = quoted(str(error).partition("\n")[0])
+            cause = f"does not fit the settings beside it ({reason})"
+            remedy = "undo what was changed in config.toml"
+            raise WeightsError(cause, file=path, remedy=remedy) from error
         self._forget_after(state.step)
 
     def _forget_after(self, step: int) -> None:
@@ -182,6 +189,30 @@ class RunFolder:
             kept = [row for row in _whole_rows(path) if row["step"] <= step]
             with written_whole(path) as stream:
                 stream.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+
+
+def _fill(state: State, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+    """Put what was saved into both players and their optimisers.
+
+    Raises:
+        KeyError, ValueError, RuntimeError: it is not what was saved of such a state.
+    """
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in (*NETWORKS, *OPTIMISERS)}
+    for name, tensor in tensors.items():
+        kind, _, key = name.partition("/")
+        parts[kind][key] = tensor
+    for name in NETWORKS:
+        getattr(state, name).load_state_dict(parts[name])
+    for name in OPTIMISERS:
+        optimiser = getattr(state, name)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in parts[name].items():
+            index, _, moment = key.partition("/")
+            moments.setdefault(int(index), {})[moment] = tensor
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    state.init, state.step = metadata["init"], int(metadata["step"])
+    state.best_score = float(metadata["best_score"])
 
 
 def _whole_rows(path: Path) -> Iterator[dict[str, Any]]:

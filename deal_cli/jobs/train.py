@@ -6,8 +6,9 @@ Warm-up: N_E learns on degradations drawn at random. Active phase: before each s
 makes k steps of ascent through the frozen N_E, and a share of N_E's batch are fresh attacks.
 Closing phase: N_E alone again. Every phase is a share of the steps.
 
-What step n draws depends on the seed and n alone, so a run that was stopped and resumed on the same
-kind of machine with the same number of threads makes the same weights as one that was not.
+What step n draws depends on the seed, the process and n alone, so a run that was stopped and
+resumed on the same kind of processor with as many threads and processes makes the same weights as
+one that was not. On a GPU, whose sums come in any order, it makes nearly the same.
 
 arXiv 2503.00905, section 3.4 and algorithm 1; the game as a whole is that of adversarial training
 (Madry et al. 2018, arXiv 1706.06083).
@@ -18,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,8 @@ import numpy as np
 
 from deal_cli.config import TrainConfig
 from deal_cli.engine import hardware
-from deal_cli.engine.backends import Choice
+from deal_cli.engine.backends import Choice, lower_precision
+from deal_cli.imaging.whole import make_folder, written_whole
 from deal_cli.jobs.budget import Budget, Pace
 from deal_cli.jobs.curves import write_curves
 from deal_cli.jobs.dataset import Dataset, build_pyramid, load_dataset
@@ -151,8 +152,8 @@ class Game:
         """bfloat16 autocast, or nothing, as the configuration and the hardware say."""
         import torch
 
-        fast = self.device.type == "cuda" or hardware.has_bfloat16()
         precision = self.config.precision
+        fast = lower_precision(self.device)[0] is torch.bfloat16
         lower = precision == "bfloat16" or (precision == "auto" and fast)
         return torch.autocast(self.device.type, torch.bfloat16, enabled=lower)
 
@@ -171,7 +172,7 @@ def inner_maximisation(game: Game, state: State, turn: int = 0) -> dict[str, Any
 
     rules = game.config.adversary
     rng = game.rng(state.step, INNER, turn)
-    with single_thread():
+    with hardware.single_thread():
         x = _clean(game, rules.pictures, rng).repeat_interleave(rules.attacks, 0)
         policy = state.generator(x)
         attack = _attack(x, policy, rng)
@@ -210,7 +211,7 @@ def outer_minimisation(
     config = game.config
     rng = game.rng(state.step, OUTER)
     count = max(1, round(config.adversary.share * config.batch)) if adversarial else 0
-    with single_thread(), torch.no_grad():
+    with hardware.single_thread(), torch.no_grad():
         clean = _clean(game, config.batch, rng)
         drawn = degrade_at_random(clean[count:], config.sampler, rng)
         if count:
@@ -225,8 +226,11 @@ def outer_minimisation(
     stop = game.ranks.average([p.grad for p in parameters if p.grad is not None], stop)
     torch.nn.utils.clip_grad_norm_(parameters, config.clip)
     state.optimiser.step()
+    statistics = [b for b in state.network.buffers() if b.is_floating_point() and b.numel()]
+    if statistics:  # of batch norms, which every process has gathered of its own crops
+        game.ranks.average(statistics)
     state.step += 1
-    _average(state, config)
+    _update_ema(state, config)
     told = {"loss": float(losses.detach().mean())}
     if 0 < count < config.batch:
         attacked, random = losses.detach().split([count, config.batch - count])
@@ -279,9 +283,10 @@ def _told(policy: Policy, attack: Attack, x: Tensor) -> dict[str, Any]:
 
 
 def _set_rate(state: State, config: TrainConfig) -> None:
-    rate = config.learning_rate * schedule(state.step / config.steps, config.warmup)
+    peak = config.fine_tuning_rate if state.init else config.learning_rate
+    rate = peak * schedule(state.step / config.steps, config.warmup)
     for group in state.optimiser.param_groups:
-        group["lr"] = rate * group["share"]
+        group["lr"] = rate * group["rate_factor"]
 
 
 def schedule(progress: float, warmup: float) -> float:
@@ -291,14 +296,14 @@ def schedule(progress: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-def _average(state: State, config: TrainConfig) -> None:
+def _update_ema(state: State, config: TrainConfig) -> None:
     """Move the averaged weights towards the newest; a short memory at first."""
     import torch
 
     decay = min(config.ema, (1 + state.step) / (10 + state.step))
     newest = state.network.state_dict()
     with torch.no_grad():
-        for key, value in state.average.state_dict().items():
+        for key, value in state.ema.state_dict().items():
             if value.dtype.is_floating_point:
                 value.lerp_(newest[key], 1 - decay)
             else:
@@ -322,7 +327,9 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
     from deal_cli.model.sampler import check_operations, sample
 
     run = RunFolder(request.out)
-    config = run.config() if request.resume else _resolved(request)
+    config = run.config() if request.resume else request.config
+    if request.budget.steps is not None:
+        config = replace(config, steps=request.budget.steps)
     if not request.resume:
         run.refuse_use()
     check_operations(config.generator.operations)
@@ -334,43 +341,22 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
         dataset = load_dataset(request.data, request.val, config)
         pyramids = [build_pyramid(picture, config.crop) for picture in dataset.training]
         game = Game(config, pyramids, choice.torch_device(), ranks)
-        seconds = None
+        seconds, row = None, None
         if request.resume:
-            run.load(state, dataset.fingerprint())
+            run.load(state, dataset.fingerprint(), ranks.size)
             start = f"step {state.step}"
         else:
-            game, seconds = _begin(request, run, game, state, dataset, watcher)
+            game, seconds, row = _begin(request, run, game, state, dataset)
         if ranks.first:
-            watcher.planned(
-                Plan(
-                    len(dataset.training),
-                    dataset.split,
-                    start,
-                    game.config,
-                    state.step,
-                    seconds,
-                    _device_name(game.device),
-                    ranks.size,
-                )
-            )
+            watcher.planned(_plan(game, state, dataset, start, seconds))
+        if row is not None:
+            watcher.validated(0, row["score"], row["psnr_after_fit"], True)
         _play(game, state, run, dataset, watcher)
-        if ranks.first and config.tone.steps:
-            _train_tone(run, dataset, config)
         if ranks.first:
+            if config.tone.steps and not state.init:
+                _train_tone(run, dataset, config)
             watcher.finished(max(run.rows(), key=lambda row: row.get("score", -math.inf))["step"])
     return run.best
-
-
-def _resolved(request: TrainRequest) -> TrainConfig:
-    """The settings of a new run: what starts from weights learns slower and keeps their tone."""
-    config = request.config
-    if request.budget.steps is not None:
-        config = replace(config, steps=request.budget.steps)
-    if request.init is None:
-        return config
-    return replace(
-        config, learning_rate=config.fine_tuning_rate, tone=replace(config.tone, steps=0)
-    )
 
 
 def _begin(
@@ -379,14 +365,17 @@ def _begin(
     game: Game,
     state: State,
     dataset: Dataset,
-    watcher: Watcher,
-) -> tuple[Game, float]:
-    """Validate the first weights, measure how fast steps are, settle how many, make the folder."""
+) -> tuple[Game, float, dict[str, Any] | None]:
+    """Validate the first weights, measure how fast steps are, settle how many, make the folder.
+
+    Returns:
+        The game with its steps, the seconds it will take, and the first row where it is written.
+    """
     started = time.monotonic()
-    row: dict[str, Any] = {"step": 0}
+    row = None
     if game.ranks.first:
-        row |= validate(state.average, dataset.validation, game.device)
-        state.best = row["score"]
+        row = {"step": 0, **validate(state.ema, dataset.validation, game.device)}
+        state.best_score = row["score"]
         with tempfile.TemporaryDirectory() as folder:  # only to know how long it takes
             rehearsal = RunFolder(Path(folder))
             rehearsal.log(row)
@@ -394,17 +383,30 @@ def _begin(
     pace = _measure_pace(game, state, dataset, time.monotonic() - started)
     config = game.config
     if request.budget.seconds is not None:
-        left = request.budget.seconds - (time.monotonic() - started)
-        config = replace(config, steps=pace.steps_within(left, config))
+        spent = time.monotonic() - started
+        steps = pace.steps_within(request.budget.seconds, config, spent)
+        config = replace(config, steps=steps)
     config = game.ranks.agree(config)
-    if game.ranks.first:
+    if row is not None:
         run.begin(config)
-        run.keep(state, config, row, dataset.fingerprint(), best=True)
-        run.log(row)
         if request.init is not None:
             _copy_tone(request.init, run)
-        watcher.validated(0, row["score"], row["psnr_after_fit"], True)
-    return replace(game, config=config), pace.seconds(config)
+        run.log(row)
+        run.keep(state, config, row, dataset.fingerprint(), game.ranks.size, best=True)
+    return replace(game, config=config), pace.seconds(config), row
+
+
+def _plan(game: Game, state: State, dataset: Dataset, start: str, seconds: float | None) -> Plan:
+    return Plan(
+        len(dataset.training),
+        dataset.split,
+        start,
+        game.config,
+        state.step,
+        seconds,
+        _device_name(game.device),
+        game.ranks.size,
+    )
 
 
 def _measure_pace(game: Game, state: State, dataset: Dataset, validation: float) -> Pace:
@@ -417,7 +419,7 @@ def _measure_pace(game: Game, state: State, dataset: Dataset, validation: float)
             play_step(game, trial, active=active)
             seconds[active] = time.monotonic() - started
     tone, config = 0.0, game.config.tone
-    if config.steps:
+    if config.steps and not state.init:
         started = time.monotonic()
         train_tone(dataset.training, replace(config, steps=min(config.steps, 10)))
         tone = (time.monotonic() - started) * config.steps / min(config.steps, 10)
@@ -426,41 +428,42 @@ def _measure_pace(game: Game, state: State, dataset: Dataset, validation: float)
 
 def _play(game: Game, state: State, run: RunFolder, dataset: Dataset, watcher: Watcher) -> None:
     """Play the game to its last step: log, validate and keep on the way."""
-    config, fingerprint = game.config, dataset.fingerprint()
+    config, ranks, pictures = game.config, game.ranks, dataset.fingerprint()
     active = config.adversary.active(config.steps)
     every, interval = config.validation_interval(), max(1, config.steps // ROWS)
-    started, first, tally = time.monotonic(), state.step, Tally()
+    started, first, tally, stop = time.monotonic(), state.step, Tally(), False
     with Interruption() as interruption:
-        while state.step < config.steps:
+        while state.step < config.steps and not stop:
             told, stop = play_step(
                 game, state, active=state.step in active, stop=interruption.wanted
             )
-            tally.add(told)
-            if not game.ranks.first:
-                if stop:
-                    raise KeyboardInterrupt
+            if not ranks.first:
                 continue
-            made = (state.step - first) * config.batch * game.ranks.size
+            tally.add(told)
+            made = (state.step - first) * config.batch * ranks.size
             rate = made / (time.monotonic() - started)
             watcher.step(state.step, config.steps, told["loss"], rate)
             due = state.step % every == 0 or state.step == config.steps
-            if due or stop or state.step % interval == 0:
-                row = {"step": state.step, **tally.means(), "images_per_second": rate}
-                tally = Tally()
-                better = False
-                if due:
-                    row |= validate(state.average, dataset.validation, game.device)
-                    better = row["score"] > state.best
-                    state.best = max(state.best, row["score"])
-                    watcher.validated(state.step, row["score"], row["psnr_after_fit"], better)
-                if due or stop:
-                    run.keep(state, config, row, fingerprint, best=better)
-                run.log(row)
-                if due:
-                    _write_pictures(game, state, run)
-            if stop:
+            if not (due or stop or state.step % interval == 0):
+                continue
+            row = {"step": state.step, **tally.means(), "images_per_second": rate}
+            tally, better = Tally(), False
+            if stop:  # before anything that takes its time
+                run.keep(state, config, row, pictures, ranks.size, best=False)
+            if due:
+                row |= validate(state.ema, dataset.validation, game.device)
+                better = row["score"] > state.best_score
+                state.best_score = max(state.best_score, row["score"])
+                watcher.validated(state.step, row["score"], row["psnr_after_fit"], better)
+            run.log(row)
+            if due:
+                run.keep(state, config, row, pictures, ranks.size, best=better)
+                _write_pictures(game, state, run)
+        # All wait for the one that writes: who ends sooner is taken for a failure.
+        if ranks.agree(stop or interruption.wanted):
+            if ranks.first:
                 watcher.stopped(state.step, run.path)
-                raise KeyboardInterrupt
+            raise KeyboardInterrupt
 
 
 def _write_pictures(game: Game, state: State, run: RunFolder) -> None:
@@ -469,12 +472,12 @@ def _write_pictures(game: Game, state: State, run: RunFolder) -> None:
 
     config, rng = game.config, np.random.default_rng(game.config.seed)
     active = config.adversary.active(config.steps)
-    with single_thread():
+    with hardware.single_thread():
         clean = _clean(game, min(GRID_ROWS, config.batch), rng)
         degraded = [degrade_at_random(clean, config.sampler, rng)]
         if active and state.step > active.start:
             degraded.append(_attack(clean, state.generator(clean), rng).attacked.detach())
-    run.draw(state.step, sample_grid(state.average, degraded, clean))
+    run.draw(state.step, sample_grid(state.ema, degraded, clean))
     span = (active.start, active.stop)
     write_curves(run.rows(), run.path / "curves.png", steps=config.steps, active=span)
 
@@ -489,10 +492,12 @@ def _device_name(device: torch.device) -> str:
 
 def _copy_tone(init: str, run: RunFolder) -> None:
     """What starts from weights keeps the tone predictor that belongs to them."""
-    from deal_cli.model.weights import TONE, beside, find
+    from deal_cli.model.weights import TONE, find, tone_of
 
-    found = beside(find(init).path, TONE) or find(TONE)
-    shutil.copyfile(found.path, run.best / f"{TONE}.safetensors")
+    data = tone_of(find(init).path).path.read_bytes()
+    make_folder(run.best)
+    with written_whole(run.best / f"{TONE}.safetensors") as stream:
+        stream.write(data)
 
 
 def _train_tone(run: RunFolder, dataset: Dataset, config: TrainConfig) -> None:
@@ -512,16 +517,3 @@ def frozen(network: Enhancer) -> Iterator[None]:
         yield
     finally:
         network.requires_grad_(True)
-
-
-@contextlib.contextmanager
-def single_thread() -> Iterator[None]:
-    """Many small operations: sharing them out among threads costs more than it gains."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

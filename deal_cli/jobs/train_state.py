@@ -28,21 +28,23 @@ class State:
 
     Attributes:
         network: N_E, the newest weights.
-        average: their exponential moving average, which is what is kept.
+        ema: their exponential moving average, which is what is kept.
         optimiser: of N_E.
         generator: N_G.
         ascent: the optimiser of N_G.
+        init: the name or file of the weights it began from; empty when it began anew.
         step: steps of N_E done.
-        best: highest validation score so far.
+        best_score: highest validation score so far.
     """
 
     network: Enhancer
-    average: Enhancer
+    ema: Enhancer
     optimiser: torch.optim.AdamW
     generator: Generator
     ascent: torch.optim.Adam
+    init: str = ""
     step: int = 0
-    best: float = -math.inf
+    best_score: float = -math.inf
 
 
 def first_state(config: TrainConfig, init: str | None, device: torch.device) -> tuple[State, str]:
@@ -66,17 +68,19 @@ def first_state(config: TrainConfig, init: str | None, device: torch.device) -> 
             remedy = "set [network] in --config as the file has it, or give --init none"
             raise WeightsError("is of another architecture", file=weights.file.path, remedy=remedy)
         network, start = weights.network(), f"the weights {init}"
-        if beside(weights.file.path, GENERATOR) is not None:
-            given = load_generator(str(weights.file.path.with_name(f"{GENERATOR}.safetensors")))
+        found = None if config.adversary.fresh else beside(weights.file.path, GENERATOR)
+        if found is not None:
+            given = load_generator(str(found.path))
             if given.config == config.generator:
                 generator, start = given, f"{start}, and the generator beside them"
     network = placed(network, device, torch.float32)
     last = {id(p) for p in network.head[2].parameters()}
     groups = [
-        {"params": [p for p in network.parameters() if id(p) not in last], "share": 1.0},
-        {"params": [p for p in network.parameters() if id(p) in last], "share": HEAD_RATE},
+        {"params": [p for p in network.parameters() if id(p) not in last], "rate_factor": 1.0},
+        {"params": [p for p in network.parameters() if id(p) in last], "rate_factor": HEAD_RATE},
     ]
     optimiser = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
     generator = generator.to(device).train()
     ascent = torch.optim.Adam(generator.parameters(), config.adversary.learning_rate)
-    return State(network, copy.deepcopy(network), optimiser, generator, ascent), start
+    state = State(network, copy.deepcopy(network), optimiser, generator, ascent, init or "")
+    return state, start

@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     from deal_cli.model.network import Enhancer
 
 VALIDATION_TASKS = tuple(task for task in TASKS if task != "contrast")  # tone is not the network's
-CLEAN_CEILING = 55.0  # dB; above it, doing less harm to clean pictures counts no more
+CEILING = 55.0  # dB; above it a task is done: doing less harm to clean pictures counts no more
 
 
 def validate(network: Enhancer, pictures: Sequence[Clean], device: torch.device) -> dict[str, Any]:
-    """PSNR in dB of every task after the best gain and offset, and their mean as the score."""
+    """PSNR in dB of every task after the best gain and offset, and their mean as the score.
+
+    What a task has above `CEILING` does not count.
+    """
     restorer = Restorer(TorchBackend(network, device, "training", ""), Settings(tone="keep"))
     rows = score_pictures(lambda frame: restorer.restore(frame).frame, pictures, VALIDATION_TASKS)
     psnr = {mean.task: mean.restored.psnr_after_fit for mean in means(rows)}
-    score = float(np.mean([min(value, CLEAN_CEILING) for value in psnr.values()]))
+    score = float(np.mean([min(value, CEILING) for value in psnr.values()]))
     return {"score": score, "psnr_after_fit": psnr}
 
 

@@ -189,7 +189,7 @@ def attack(x: Tensor, policy: Policy, chosen: Sequence[Choices]) -> Attack:
     it is: a projection into what N_G is allowed, as in projected gradient ascent (Madry et al.
     2018, arXiv 1706.06083).
     """
-    severities = policy.severities(chosen)
+    severities = policy.severities(chosen).to(x.device)
     attacked = _compose(x, severities, chosen)
     for _ in range(SHRINKS):
         erased = (kept(attacked.detach(), x) < policy.config.least_kept).nonzero().flatten()

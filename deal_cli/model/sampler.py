@@ -51,6 +51,9 @@ def sample(config: SamplerConfig, rng: np.random.Generator) -> Recipe:
     names = [name for name in OPERATIONS if config.odds.get(name, 0.0) > 0.0]
     odds = np.array([config.odds[name] for name in names])
     count_odds = np.array(config.count_odds[: len(names) + 1])
+    if not count_odds.sum() > 0:
+        cause = f"'count_odds' want more degradations than the {len(names)} that have odds"
+        raise UsageError(cause, remedy="give odds to fewer, or to more of them in 'odds'")
     count = int(rng.choice(len(count_odds), p=count_odds / count_odds.sum()))
     chosen = rng.choice(names, size=count, replace=False, p=odds / odds.sum()).tolist()
     if rng.random() < config.camera_order_odds:

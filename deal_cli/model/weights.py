@@ -210,7 +210,7 @@ def load_generator(name_or_file: str) -> Generator:
             raise WeightsError(
                 f"holds '{quoted(metadata.get('format', 'unknown'), 40)}', not a generator",
                 file=file.path,
-                remedy="give --weights the generator.safetensors that `deal train` made",
+                remedy="give the generator.safetensors that `deal train` made",
             )
         try:
             table = _table(metadata["config"])
@@ -251,13 +251,22 @@ def beside(enhancer: Path, name: str) -> WeightFile | None:
     return find(str(path)) if _exists(path) else None
 
 
+def tone_of(enhancer: Path) -> WeightFile:
+    """The file of the tone predictor that belongs to an enhancer's: beside it, else the bundled.
+
+    Raises:
+        WeightsError: it is damaged, or there is none.
+    """
+    return beside(enhancer, TONE) or find(TONE)
+
+
 def load_tone(enhancer: Path) -> TonePredictor:
     """The tone predictor that belongs to a file of weights: the one beside it, else the bundled.
 
     Raises:
         WeightsError: damaged, or of another kind.
     """
-    file = beside(enhancer, TONE) or find(TONE)
+    file = tone_of(enhancer)
     remedy = "use --tone keep, or put the file that `deal train` wrote in its place"
     with opened(file.path) as content:
         if content.metadata.get("format") != TONE_FORMAT:

@@ -194,6 +194,7 @@ def _graphs(sound: bytes) -> Iterator[tuple[str, bytes]]:
     more = helper.make_tensor_value_info("more", TensorProto.FLOAT, [1])
     nan = helper.make_tensor("nan", TensorProto.FLOAT, [1], [float("nan")])
     short = TensorProto(name="short", data_type=TensorProto.FLOAT, dims=[HUGE], raw_data=b"1234")
+    half = helper.make_tensor("half", TensorProto.FLOAT16, [1], [1.0])
     double = helper.make_tensor("double", TensorProto.DOUBLE, [1], [1.0])
     foreign = helper.make_node("Custom", ["picture"], ["c"], domain="com.example")
     branch = {"then_branch": inner, "else_branch": inner}
@@ -208,6 +209,17 @@ def _graphs(sound: bytes) -> Iterator[tuple[str, bytes]]:
 
     def fixed(model: onnx.ModelProto) -> None:
         model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 64
+
+    def fixed_and_stated(model: onnx.ModelProto) -> None:
+        for value in (*model.graph.input, *model.graph.output):
+            for edge, pixels in zip(value.type.tensor_type.shape.dim, (1, 1, 64, 64), strict=True):
+                edge.dim_value = pixels
+        for node in model.graph.node:
+            if node.op_type == "Range":  # the size is another inside
+                node.op_type = "Sub"
+                del node.input[2:]
+        for entry in model.metadata_props:
+            entry.value = "64x64" if entry.key == "size" else entry.value
 
     def integers(model: onnx.ModelProto) -> None:
         model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
@@ -227,6 +239,10 @@ def _graphs(sound: bytes) -> Iterator[tuple[str, bytes]]:
     yield "onnx-halo-huge", stating(halo=str(10**12))
     yield "onnx-smallest-huge", stating(smallest=str(10**9))
     yield "onnx-precision", stating(precision="\x1b[2Jfloat8")
+    yield "onnx-float16-in-name", stating(precision="float16")
+    yield "onnx-size-in-name", stating(size="64x64")
+    yield "onnx-size-huge", stating(size="9999x9999")
+    yield "onnx-size-of-text", stating(size="\x1b[2Jall")
     yield "onnx-of-no-weights", stating(weights_sha256="none")
     for name, change in BOMBS.items():
         config = json.dumps({**to_mapping(CONFIG), **change})
@@ -244,6 +260,8 @@ def _graphs(sound: bytes) -> Iterator[tuple[str, bytes]]:
     yield "onnx-second-input", changed(lambda m: m.graph.input.append(more))
     yield "onnx-second-output", changed(lambda m: m.graph.output.append(more))
     yield "onnx-fixed-size", changed(fixed)
+    yield "onnx-fixed-size-otherwise", changed(fixed_and_stated)
+    yield "onnx-half", changed(lambda m: m.graph.initializer.append(half))
     yield "onnx-of-integers", changed(integers)
     yield "onnx-other-output", changed(renamed)
     yield "onnx-nan", changed(lambda m: m.graph.initializer.append(nan))

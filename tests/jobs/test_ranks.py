@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,12 +18,13 @@ from command import ROOT, environment
 
 from deal_cli.engine.backends import Choice
 from deal_cli.jobs.ranks import Interruption, Ranks, joined
+from deal_cli.model.tensor_file import read_safetensors
 from deal_cli.model.weights import load_enhancer, load_generator
 
 TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
 
 TINY = """
-validate_every = 24
+validate_every = 1000000
 batch = 2
 crop = 32
 border = 0
@@ -130,12 +133,51 @@ def test_alone_nothing_is_averaged() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_is_noted_and_a_second_one_is_urgent(number: signal.Signals) -> None:
+def test_an_interruption_is_noted_however_often_it_is_passed_on(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with Interruption() as interruption:
         assert not interruption.wanted
-        os.kill(os.getpid(), number)
+        for again in (number, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), again)
+            assert interruption.wanted
+    assert signal.getsignal(number) is before
+
+
+def test_who_asks_again_a_while_later_wants_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Interruption, "SAME_WISH", 0.0)
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)  # a scheduler's: it waits
         assert interruption.wanted
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
-    assert signal.getsignal(number) is before
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("whom", ["all", "agent"])
+def test_two_processes_that_are_told_to_stop_keep_their_state(
+    whom: str, tmp_path: Path, config: Path, draw_scenes: Callable[..., Path]
+) -> None:
+    run, data, val = tmp_path / "run", draw_scenes(8, 64, 80), draw_scenes(1, 48, 64, "val")
+    command = ["-m", "deal_cli", "train", "--data", data, "--val", val, "--init", "none"]
+    options = ["--config", config, "--budget", "100000steps", "--backend", "cpu", "-o", run]
+    process = subprocess.Popen(
+        [*TWO, *map(str, command), *map(str, options)],
+        cwd=ROOT,
+        env={**environment(), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    log, deadline = run / "metrics.jsonl", time.monotonic() + 120
+    while not (log.is_file() and "loss" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if whom == "all":  # as a scheduler does
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=100)
+    kept = re.search(r"is kept as of step (\d+)", stderr)
+    assert kept, stderr
+    metadata, _ = read_safetensors(run / "last" / "state.safetensors")
+    assert metadata["step"] == kept[1]
+    assert int(kept[1]) > 0

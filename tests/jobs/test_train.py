@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -33,12 +34,13 @@ from deal_cli.config import (
 from deal_cli.errors import DealError, PictureError, UsageError, WeightsError
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.budget import Budget
-from deal_cli.jobs.dataset import build_pyramid
+from deal_cli.jobs.budget import Budget, Pace
+from deal_cli.jobs.dataset import build_pyramid, load_dataset
 from deal_cli.jobs.train import (
     Game,
     Plan,
     TrainRequest,
+    _measure_pace,
     inner_maximisation,
     outer_minimisation,
     schedule,
@@ -47,6 +49,7 @@ from deal_cli.jobs.train import (
 from deal_cli.jobs.train_state import State, first_state
 from deal_cli.jobs.train_tone import train_tone
 from deal_cli.model.generator import attack
+from deal_cli.model.tensor_file import read_safetensors, write_safetensors
 from deal_cli.model.weights import (
     load_enhancer,
     load_generator,
@@ -298,14 +301,16 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(
     notes = Notes()
     train(replace(in_two, resume=True, config=TrainConfig()), notes)
     assert len(notes.losses) == 6 - made
-    for name in ("state", "enhancer", "generator"):
-        paths = [run.out / "last" / f"{name}.safetensors" for run in (at_once, in_two)]
-        assert equal(*(tensors(path) for path in paths))
+    for name in ("last/state", "last/enhancer", "last/generator", "best/enhancer"):
+        paths = [run.out / f"{name}.safetensors" for run in (at_once, in_two)]
+        assert equal(*(tensors(path) for path in paths)), name
     kinds = {key.partition("/")[0] for key in tensors(at_once.out / "last/state.safetensors")}
-    assert kinds == {"network", "average", "optimiser", "generator", "ascent"}
+    assert kinds == {"network", "ema", "optimiser", "generator", "ascent"}
     logs = [(run.out / "metrics.jsonl").read_text().splitlines() for run in (at_once, in_two)]
-    steps = [[json.loads(line)["step"] for line in log] for log in logs]
-    assert steps[0] == steps[1] == [0, 1, 2, 3, 4, 5, 6]
+    rows = [[json.loads(line) for line in log] for log in logs]
+    assert [row["step"] for row in rows[0]] == [0, 1, 2, 3, 4, 5, 6]
+    for one, two in zip(*rows, strict=True):
+        assert {**one, "images_per_second": 0} == {**two, "images_per_second": 0}
 
 
 def test_what_was_logged_after_the_state_is_made_again(
@@ -320,6 +325,41 @@ def test_what_was_logged_after_the_state_is_made_again(
     train(replace(request, resume=True), Notes())
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_an_interruption_in_the_last_step_is_one(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig
+) -> None:
+    request = TrainRequest(data, tmp_path / "run", val, config=config)
+    with pytest.raises(KeyboardInterrupt):
+        train(request, Notes(interrupt_after=6))
+    notes = Notes()
+    train(replace(request, resume=True), notes)  # what follows the last step is still to be had
+    assert notes.losses == []
+    assert len(notes.ends) == 1
+
+
+@pytest.mark.parametrize("damage", ["config", "network", "processes"])
+def test_a_run_that_was_changed_is_not_resumed(
+    damage: str, tmp_path: Path, data: Path, val: Path, config: TrainConfig
+) -> None:
+    request = TrainRequest(data, tmp_path / "run", val, config=config)
+    with pytest.raises(KeyboardInterrupt):
+        train(request, Notes(interrupt_after=1))
+    path = request.out / "config.toml"
+    text = path.read_text(encoding="utf-8")
+    expected: tuple[type[DealError], str] = (UsageError, "is not valid TOML")
+    if damage == "config":
+        path.write_text(text[:30] + "[", encoding="utf-8")
+    elif damage == "network":
+        path.write_text(text.replace("width = 4", "width = 6"), encoding="utf-8")
+        expected = (WeightsError, "does not fit the settings beside it")
+    else:
+        state = request.out / "last" / "state.safetensors"
+        metadata, held = read_safetensors(state)
+        write_safetensors(state, held, metadata | {"processes": "4"})
+        expected = (UsageError, "was begun in 4 processes, not 1")
+    refused(replace(request, resume=True), *expected)
 
 
 def test_a_run_is_not_resumed_on_other_pictures(
@@ -446,9 +486,10 @@ def test_fine_tuning_has_a_rate_of_its_own_and_keeps_the_tone(
     given: Callable[..., tuple[Path, Path]],
 ) -> None:
     first, second = given(fine_tuning_rate=3e-4)
-    resolved = load_toml(TrainConfig, second.parent / "config.toml")
-    assert resolved.learning_rate == 3e-4
-    assert resolved.tone.steps == 0
+    settings = load_toml(TrainConfig, second.parent / "config.toml")
+    assert settings.fine_tuning_rate == 3e-4  # as it was given: another run may start anew from it
+    assert settings.learning_rate == TrainConfig().learning_rate
+    assert settings.tone.steps == 2
     assert (first / "tone.safetensors").read_bytes() == (second / "tone.safetensors").read_bytes()
 
 
@@ -463,20 +504,27 @@ def test_the_best_are_the_given_weights_until_something_is_better(
 
 
 def test_a_time_becomes_steps_that_are_stored(
-    tmp_path: Path, data: Path, val: Path, config: TrainConfig
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = TrainRequest(
-        data,
-        tmp_path / "run",
-        val,
-        config=replace(config, validate_every=0),
-        budget=Budget(seconds=4),
-    )
+    pace = Pace(plain=10.0, active=10.0, validation=0.0, tone=0.0)
+    monkeypatch.setattr("deal_cli.jobs.train._measure_pace", lambda *_: pace)
+    request = TrainRequest(data, tmp_path / "run", val, config=config, budget=Budget(seconds=305))
     notes = Notes()
     train(request, notes)
-    resolved = load_toml(TrainConfig, request.out / "config.toml")
-    assert resolved.steps >= 24
-    assert len(notes.losses) == resolved.steps
+    assert load_toml(TrainConfig, request.out / "config.toml").steps == 30
+    assert len(notes.losses) == 30
+
+
+def test_measuring_the_pace_leaves_both_players_alone(
+    data: Path, val: Path, config: TrainConfig
+) -> None:
+    game, state = opening(config)
+    before = [copy.deepcopy(m.state_dict()) for m in (state.network, state.generator, state.ema)]
+    pace = _measure_pace(game, state, load_dataset(data, val, config), 1.0)
+    assert min(pace.plain, pace.active) > 0
+    after = [m.state_dict() for m in (state.network, state.generator, state.ema)]
+    assert all(equal(a, b) for a, b in zip(before, after, strict=True))
+    assert state.step == 0
 
 
 # --- refusals ------------------------------------------------------------------------------------
@@ -498,6 +546,14 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, data: Path, config: TrainCon
     (run / "notes.txt").write_text("mine", encoding="utf-8")
     refused(TrainRequest(data, run, config=config), UsageError, "run: is in use")
     assert [path.name for path in run.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_refused(
+    tmp_path: Path, data: Path, config: TrainConfig
+) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    request = TrainRequest(data, tmp_path / "file" / "run", config=config)
+    refused(request, UsageError, "file: is not a folder")
 
 
 def test_resuming_what_is_no_run_is_refused(tmp_path: Path, data: Path) -> None:
@@ -529,6 +585,19 @@ def test_weights_of_another_architecture_are_refused(
     refused(request, WeightsError, "fresh.safetensors: is of another architecture")
 
 
+def test_a_fresh_generator_is_not_the_one_beside_the_weights(
+    given: Callable[..., tuple[Path, Path]],
+) -> None:
+    still = AdversaryConfig(ascent_steps=0, pictures=1, attacks=2)
+    first, kept = given(steps=1, seed=7, adversary=still, validate_every=1)
+    before = tensors(first / "generator.safetensors")
+    assert equal(before, tensors(kept.parent / "last" / "generator.safetensors"))
+    for best in (first, kept):
+        shutil.rmtree(best.parent)
+    _, fresh = given(steps=1, seed=7, adversary=replace(still, fresh=True), validate_every=1)
+    assert not equal(before, tensors(fresh.parent / "last" / "generator.safetensors"))
+
+
 def test_a_generator_of_another_size_is_left_out(
     tmp_path: Path, data: Path, val: Path, config: TrainConfig
 ) -> None:
@@ -555,6 +624,12 @@ def save_tone_beside(best: Path) -> None:
         ({"crop": 0}, "'crop' is 0"),
         ({"crop": 33}, "'crop' is 33, no multiple of the network's stride, 2"),
         ({"validate_every": -1}, "'validate_every' is -1"),
+        ({"seed": -1}, "'seed' is -1"),
+        ({"learning_rate": -1.0}, "'learning_rate' is -1"),
+        ({"fine_tuning_rate": float("inf")}, "'fine_tuning_rate' is inf"),
+        ({"ema": 1.0}, "'ema' is 1"),
+        ({"clip": 0.0}, "'clip'"),
+        ({"crop": 10, "objective": "published"}, "less than the window of SSIM"),
         ({"scale_odds": (0.0, 0.0, 0.0)}, "'scale_odds'"),
         ({"sampler": SamplerConfig(count_odds=(-1.0, 2.0))}, "'count_odds'"),
     ],

@@ -119,6 +119,12 @@ def test_degradations_in_mixtures_are_milder() -> None:
     assert np.mean(mixed) < np.mean(alone) - 0.05
 
 
+def test_counts_that_no_recipe_can_have_are_refused() -> None:
+    config = SamplerConfig(odds={"blur": 1.0}, count_odds=(0.0, 0.0, 1.0))
+    with pytest.raises(UsageError, match="more degradations than the 1 that have odds"):
+        sample(config, np.random.default_rng(0))
+
+
 def test_an_empty_recipe_only_clips() -> None:
     (recipe,) = recipes(replace(EVEN, count_odds=(1.0,)), 1)
     x = torch.linspace(-0.5, 1.5, 64).view(1, 1, 8, 8)

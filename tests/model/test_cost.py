@@ -1,0 +1,74 @@
+"""What a network costs, against hand-worked cases and torch's own counter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from deal_cli.config import NETWORKS, BlockConfig, NetworkConfig
+from deal_cli.model.cost import Cost, module_cost, network_cost
+from deal_cli.model.network import Enhancer, folded
+
+SMALL = NetworkConfig(
+    width=4, blocks=(BlockConfig("stm", 5, 3), BlockConfig("ssm", 3, 3, 2)), norm="batch"
+)
+
+
+def test_one_convolution_by_hand() -> None:
+    conv = nn.Conv2d(2, 3, 5, padding=2)
+    cost = module_cost(conv, (1, 2, 10, 20))
+    # 200 pixels, 3 of 2 channels, 25 taps; 150 weights and 3 biases; 2 channels in, 3 out
+    assert cost == Cost(macs=200 * 3 * 2 * 25, parameters=153, activations=200 * 5)
+    assert cost.traffic(4) == 4 * (1000 + 153)
+    assert cost.traffic(2, batch=3) == 2 * (1000 + 51)
+
+
+def test_a_stride_and_groups_take_their_share() -> None:
+    cost = module_cost(nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=2), (1, 4, 8, 8))
+    assert cost.macs == 4 * 4 * 4 * (2 * 9)
+    assert cost.activations == 4 * 64 + 4 * 16
+
+
+@pytest.mark.parametrize("norm", ["batch", "scale"])
+@pytest.mark.parametrize("training", [False, True])
+def test_multiply_adds_are_half_of_what_torch_counts(norm: str, training: bool) -> None:
+    config = NetworkConfig(width=SMALL.width, blocks=SMALL.blocks, norm=norm)  # type: ignore[arg-type]
+    network = Enhancer(config).train(training)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.rand(2, 1, 32, 48))
+    assert counter.get_total_flops() == 2 * module_cost(network, (2, 1, 32, 48)).macs
+
+
+def test_the_published_network_is_as_large_as_its_checkpoint() -> None:
+    """Method notes state 572,323 parameters and 578 thousand multiply-adds a pixel.
+
+    That is the unrolled form, whose convolution behind the spikes runs in each of four steps, with
+    every bias and number of a norm as one more. What restores runs it once: 571 thousand.
+    """
+    config = NETWORKS["paper"]
+    network = Enhancer(config)
+    shape, pixels = (1, 3, 48, 64), 48 * 64
+    unrolled = module_cost(network.train(), shape)
+    assert unrolled.parameters == 572_323
+    assert unrolled.macs == 577_216 * pixels
+    weights = sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Conv2d))
+    assert 577_216 + unrolled.parameters - weights == 578_467
+    assert network_cost(config, 48, 64).macs == 571_072 * pixels
+    assert 577_216 - 571_072 == 2 * 3 * 32 * 32  # two such modules, three steps more
+
+
+def test_a_network_costs_what_its_folded_form_does_and_in_proportion_to_the_picture() -> None:
+    cost = network_cost(SMALL, 64, 48)
+    assert cost == module_cost(folded(Enhancer(SMALL)), (1, 1, 64, 48))
+    assert network_cost(SMALL, 128, 96).macs == 4 * cost.macs
+    assert network_cost(SMALL, 128, 96).activations == 4 * cost.activations
+
+
+def test_counting_leaves_a_module_as_it_was() -> None:
+    network = Enhancer(SMALL).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    module_cost(network, (2, 1, 32, 32))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
