@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection
 from dataclasses import replace
@@ -16,9 +17,11 @@ from deal_cli.engine.degrader import TONE, Degraded, Degrader
 from deal_cli.errors import PictureError, UsageError, WeightsError
 from deal_cli.imaging.frame import Frame, Metadata
 from deal_cli.imaging.scenes import draw_scene
+from deal_cli.jobs.degrade import SEVERITIES
 from deal_cli.model.degradations import OPERATIONS, Draw
 from deal_cli.model.generator import Generator
 from deal_cli.model.sampler import Recipe, Step
+from deal_cli.model.weights import load_generator
 
 CPU = torch.device("cpu")
 TINY = GeneratorConfig(width=2)
@@ -212,3 +215,29 @@ def test_out_of_memory_is_told_of_the_picture(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("deal_cli.model.sampler.apply", full)
     with pytest.raises(PictureError, match="does not fit into memory"):
         degrade(counts())
+
+
+def test_the_bundled_attacks_go_from_barely_visible_to_severe_step_by_step() -> None:
+    degrader = Degrader(torch.device("cpu"), load_generator("generator"))
+    means = []
+    for severity in SEVERITIES.values():
+        psnr = [
+            degrader.degrade(draw_scene(seed, 192, 256), np.random.default_rng(seed), severity).psnr
+            for seed in range(8)
+        ]
+        means.append(float(np.mean(psnr)))
+    assert means[0] > 35
+    assert means[-1] < 24
+    assert all(worse < better for better, worse in itertools.pairwise(means)), means
+
+
+@pytest.mark.gpu
+def test_a_gpu_makes_nearly_the_pixels_of_the_processor() -> None:
+    scene, generator = draw_scene(0, 96, 128), load_generator("generator")
+    made = [
+        Degrader(torch.device(device), generator).degrade(scene, np.random.default_rng(1), 0.7)
+        for device in ("cpu", "cuda")
+    ]
+    assert made[0].recipe == made[1].recipe
+    difference = np.abs(made[0].frame.values - made[1].frame.values)
+    assert np.mean(difference <= 1) > 0.999

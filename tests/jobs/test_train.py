@@ -31,6 +31,7 @@ from deal_cli.config import (
     TrainConfig,
     load_toml,
 )
+from deal_cli.engine.backends import Choice
 from deal_cli.errors import DealError, PictureError, UsageError, WeightsError
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.scenes import draw_scene
@@ -683,3 +684,21 @@ def test_the_tone_predictor_moves_and_comes_back_from_its_file(tmp_path: Path) -
     tones = [p.predict(pictures[0], 0.0, 1.0) for p in (predictor, read)]
     assert tones[0] == tones[1]
     assert tones[0].gain != 1.0
+
+
+# --- a GPU ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+def test_a_gpu_plays_keeps_and_goes_on(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig
+) -> None:
+    choice = Choice("cuda", 0, "asked for")
+    request = TrainRequest(data, tmp_path / "run", val, config=config, choice=choice)
+    with pytest.raises(KeyboardInterrupt):
+        train(request, Notes(interrupt_after=3))
+    notes = Notes()
+    best = train(replace(request, resume=True), notes)
+    assert 2 <= len(notes.losses) <= 3
+    assert np.isfinite(notes.losses).all()
+    assert load_enhancer(str(best / "enhancer.safetensors")).config == config.network
