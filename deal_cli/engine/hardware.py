@@ -9,6 +9,10 @@ import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @functools.cache
@@ -59,6 +63,15 @@ def cpu_name() -> str:
         lines = []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's or processor's own name, the latter with the threads it computes with."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{cpu_name()}, {threads()} threads"
 
 
 def has_nvidia() -> bool:

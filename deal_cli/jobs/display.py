@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from deal_cli.engine.backends import Facts
     from deal_cli.jobs.degrade import Outcome as DegradeOutcome
     from deal_cli.jobs.restore import Outcome
-    from deal_cli.jobs.train import Plan
+    from deal_cli.jobs.train_views import Plan
 
 CAUSES = 5  # kinds of failure named in a summary
 
@@ -210,7 +210,8 @@ class TrainDisplay(Display):
         several = f" in each of {plan.processes} processes" if plan.processes > 1 else ""
         number = "1 crop" if config.batch == 1 else f"{config.batch} crops"
         crops = f"{number} of {config.crop} pixels{several}"
-        self.say(f"deal: {config.steps} steps of {crops}, from {plan.start}")
+        steps = f"{config.steps - plan.done} of {config.steps}" if plan.done else config.steps
+        self.say(f"deal: {steps} steps of {crops}, from {plan.start}")
         if active:
             phases = f"{active.start} to warm up, {len(active)} against the adversary"
             self.say(f"deal: {phases}, {config.steps - active.stop} to close")

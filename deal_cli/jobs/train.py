@@ -25,22 +25,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deal_cli.config import TrainConfig
+from deal_cli.config import TrainConfig, to_mapping
 from deal_cli.engine import hardware
 from deal_cli.engine.backends import Choice, lower_precision
-from deal_cli.imaging.whole import make_folder, written_whole
 from deal_cli.jobs.budget import Budget, Pace
 from deal_cli.jobs.curves import write_curves
 from deal_cli.jobs.dataset import Dataset, build_pyramid, load_dataset
 from deal_cli.jobs.ranks import Interruption, Ranks, joined
 from deal_cli.jobs.run_folder import RunFolder, Tally
 from deal_cli.jobs.train_state import State, first_state
-from deal_cli.jobs.train_tone import train_tone
-from deal_cli.jobs.train_views import sample_grid, validate
+from deal_cli.jobs.train_tone import copy_tone, train_tone
+from deal_cli.jobs.train_views import Plan, Watcher, sample_grid, validate
 
 if TYPE_CHECKING:
     import torch
@@ -53,50 +52,6 @@ if TYPE_CHECKING:
 GRID_ROWS = 6
 ROWS = 200  # of metrics.jsonl, about, in a run of many steps
 INNER, OUTER = 0, 1  # so that the two problems never draw the same numbers
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a training is about to do.
-
-    Attributes:
-        pictures: how many clean pictures it trains on.
-        split: how the validation pictures were had, in words.
-        start: what the weights are before the first step, in words.
-        config: resolved.
-        done: steps that were made before, in a run that goes on.
-        seconds: how long it will take; None when nothing was measured.
-        device: what computes.
-        processes: how many share the work.
-    """
-
-    pictures: int
-    split: str
-    start: str
-    config: TrainConfig
-    done: int
-    seconds: float | None
-    device: str
-    processes: int
-
-
-class Watcher(Protocol):
-    """What shows a running training."""
-
-    def planned(self, plan: Plan) -> None:
-        """Before the first step."""
-
-    def step(self, step: int, steps: int, loss: float, rate: float) -> None:
-        """After every step; `rate` in images a second."""
-
-    def validated(self, step: int, score: float, psnr: dict[str, float], best: bool) -> None:
-        """After every validation; PSNR in dB."""
-
-    def stopped(self, step: int, folder: Path) -> None:
-        """After an interruption, when everything is kept."""
-
-    def finished(self, best: int) -> None:
-        """After the last step: which one the best weights are of."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +173,7 @@ def outer_minimisation(
             attack = _attack(clean[:count], state.generator(clean[:count]), rng)
             drawn = torch.cat([attack.attacked, drawn])
         degraded = coded(drawn, rng)
-    _set_rate(state, config)
+    state.set_rate(config)
     losses = game.harm(state.network.train(), degraded, clean)
     state.optimiser.zero_grad(set_to_none=True)
     losses.mean().backward()
@@ -230,7 +185,7 @@ def outer_minimisation(
     if statistics:  # of batch norms, which every process has gathered of its own crops
         game.ranks.average(statistics)
     state.step += 1
-    _update_ema(state, config)
+    state.update_ema(config.ema)
     told = {"loss": float(losses.detach().mean())}
     if 0 < count < config.batch:
         attacked, random = losses.detach().split([count, config.batch - count])
@@ -282,34 +237,6 @@ def _told(policy: Policy, attack: Attack, x: Tensor) -> dict[str, Any]:
     }
 
 
-def _set_rate(state: State, config: TrainConfig) -> None:
-    peak = config.fine_tuning_rate if state.init else config.learning_rate
-    rate = peak * schedule(state.step / config.steps, config.warmup)
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate * group["rate_factor"]
-
-
-def schedule(progress: float, warmup: float) -> float:
-    """Share of the peak learning rate at a share of the steps: a linear rise, then a cosine."""
-    if progress < warmup:
-        return (progress + 1e-3) / (warmup + 1e-3)
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-
-
-def _update_ema(state: State, config: TrainConfig) -> None:
-    """Move the averaged weights towards the newest; a short memory at first."""
-    import torch
-
-    decay = min(config.ema, (1 + state.step) / (10 + state.step))
-    newest = state.network.state_dict()
-    with torch.no_grad():
-        for key, value in state.ema.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(newest[key], 1 - decay)
-            else:
-                value.copy_(newest[key])
-
-
 # One run -----------------------------------------------------------------------------------------
 
 
@@ -325,6 +252,7 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
     import torch
 
     from deal_cli.model.sampler import check_operations, sample
+    from deal_cli.model.weights import TONE, save_tone
 
     run = RunFolder(request.out)
     config = run.config() if request.resume else request.config
@@ -354,7 +282,10 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
         _play(game, state, run, dataset, watcher)
         if ranks.first:
             if config.tone.steps and not state.init:
-                _train_tone(run, dataset, config)
+                predictor = train_tone(dataset.training, config.tone)
+                save_tone(
+                    run.best / f"{TONE}.safetensors", predictor, {"config": to_mapping(config.tone)}
+                )
             watcher.finished(max(run.rows(), key=lambda row: row.get("score", -math.inf))["step"])
     return run.best
 
@@ -390,7 +321,7 @@ def _begin(
     if row is not None:
         run.begin(config)
         if request.init is not None:
-            _copy_tone(request.init, run)
+            copy_tone(request.init, run.best)
         run.log(row)
         run.keep(state, config, row, dataset.fingerprint(), game.ranks.size, best=True)
     return replace(game, config=config), pace.seconds(config), row
@@ -404,7 +335,7 @@ def _plan(game: Game, state: State, dataset: Dataset, start: str, seconds: float
         game.config,
         state.step,
         seconds,
-        _device_name(game.device),
+        hardware.device_name(game.device),
         game.ranks.size,
     )
 
@@ -480,33 +411,6 @@ def _write_pictures(game: Game, state: State, run: RunFolder) -> None:
     run.draw(state.step, sample_grid(state.ema, degraded, clean))
     span = (active.start, active.stop)
     write_curves(run.rows(), run.path / "curves.png", steps=config.steps, active=span)
-
-
-def _device_name(device: torch.device) -> str:
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{hardware.cpu_name()}, {hardware.threads()} threads"
-
-
-def _copy_tone(init: str, run: RunFolder) -> None:
-    """What starts from weights keeps the tone predictor that belongs to them."""
-    from deal_cli.model.weights import TONE, find, tone_of
-
-    data = tone_of(find(init).path).path.read_bytes()
-    make_folder(run.best)
-    with written_whole(run.best / f"{TONE}.safetensors") as stream:
-        stream.write(data)
-
-
-def _train_tone(run: RunFolder, dataset: Dataset, config: TrainConfig) -> None:
-    from deal_cli.config import to_mapping
-    from deal_cli.model.weights import TONE, save_tone
-
-    predictor = train_tone(dataset.training, config.tone)
-    facts = {"config": to_mapping(config.tone)}
-    save_tone(run.best / f"{TONE}.safetensors", predictor, facts)
 
 
 @contextlib.contextmanager

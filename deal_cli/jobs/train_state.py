@@ -46,6 +46,33 @@ class State:
     step: int = 0
     best_score: float = -math.inf
 
+    def set_rate(self, config: TrainConfig) -> None:
+        """Give N_E's optimiser the learning rate of the next step."""
+        peak = config.fine_tuning_rate if self.init else config.learning_rate
+        rate = peak * schedule(self.step / config.steps, config.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["rate_factor"]
+
+    def update_ema(self, decay: float) -> None:
+        """Move the averaged weights towards the newest; a short memory at first."""
+        import torch
+
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        newest = self.network.state_dict()
+        with torch.no_grad():
+            for key, value in self.ema.state_dict().items():
+                if value.dtype.is_floating_point:
+                    value.lerp_(newest[key], 1 - decay)
+                else:
+                    value.copy_(newest[key])
+
+
+def schedule(progress: float, warmup: float) -> float:
+    """Share of the peak learning rate at a share of the steps: a linear rise, then a cosine."""
+    if progress < warmup:
+        return (progress + 1e-3) / (warmup + 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
 
 def first_state(config: TrainConfig, init: str | None, device: torch.device) -> tuple[State, str]:
     """The state before the first step, and where its weights are from, in words.

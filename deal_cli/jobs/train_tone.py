@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.config import ToneConfig
+from deal_cli.imaging.whole import make_folder, written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +62,21 @@ def train_tone(
         if on_step is not None:
             on_step(step + 1, config.steps, float(loss.detach()))
     return predictor.eval()
+
+
+def copy_tone(init: str, folder: Path) -> None:
+    """Keep the predictor that belongs to the weights `init` beside what is trained from them.
+
+    Raises:
+        WeightsError: it is damaged.
+        OutputError: it cannot be written.
+    """
+    from deal_cli.model.weights import TONE, find, tone_of
+
+    data = tone_of(find(init).path).path.read_bytes()
+    make_folder(folder)
+    with written_whole(folder / f"{TONE}.safetensors") as stream:
+        stream.write(data)
 
 
 def _draw_batch(

@@ -1,12 +1,15 @@
-"""What is seen of a training while it runs: validation scores, sample grids and curves."""
+"""What is seen of a training: its plan, what happens on the way, validation and sample grids."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from deal_cli.config import TrainConfig
 from deal_cli.engine.backends import TorchBackend
 from deal_cli.engine.restorer import Restorer, Settings
 from deal_cli.jobs.evaluate import Clean, means, score_pictures
@@ -20,6 +23,50 @@ if TYPE_CHECKING:
 
 VALIDATION_TASKS = tuple(task for task in TASKS if task != "contrast")  # tone is not the network's
 CEILING = 55.0  # dB; above it a task is done: doing less harm to clean pictures counts no more
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training is about to do.
+
+    Attributes:
+        pictures: how many clean pictures it trains on.
+        split: how the validation pictures were had, in words.
+        start: what the weights are before the first step, in words.
+        config: resolved.
+        done: steps that were made before, in a run that goes on.
+        seconds: how long it will take; None when nothing was measured.
+        device: what computes.
+        processes: how many share the work.
+    """
+
+    pictures: int
+    split: str
+    start: str
+    config: TrainConfig
+    done: int
+    seconds: float | None
+    device: str
+    processes: int
+
+
+class Watcher(Protocol):
+    """What shows a running training."""
+
+    def planned(self, plan: Plan) -> None:
+        """Before the first step."""
+
+    def step(self, step: int, steps: int, loss: float, rate: float) -> None:
+        """After every step; `rate` in images a second."""
+
+    def validated(self, step: int, score: float, psnr: dict[str, float], best: bool) -> None:
+        """After every validation; PSNR in dB."""
+
+    def stopped(self, step: int, folder: Path) -> None:
+        """After an interruption, when everything is kept."""
+
+    def finished(self, best: int) -> None:
+        """After the last step: which one the best weights are of."""
 
 
 def validate(network: Enhancer, pictures: Sequence[Clean], device: torch.device) -> dict[str, Any]:

@@ -39,16 +39,15 @@ from deal_cli.jobs.budget import Budget, Pace
 from deal_cli.jobs.dataset import build_pyramid, load_dataset
 from deal_cli.jobs.train import (
     Game,
-    Plan,
     TrainRequest,
     _measure_pace,
     inner_maximisation,
     outer_minimisation,
-    schedule,
     train,
 )
-from deal_cli.jobs.train_state import State, first_state
+from deal_cli.jobs.train_state import State, first_state, schedule
 from deal_cli.jobs.train_tone import train_tone
+from deal_cli.jobs.train_views import Plan
 from deal_cli.model.generator import attack
 from deal_cli.model.tensor_file import read_safetensors, write_safetensors
 from deal_cli.model.weights import (
