@@ -261,7 +261,9 @@ class AdversaryConfig:
         active_from: share of the steps after which N_G takes part; until then N_E warms up.
         active_to: share of the steps after which N_E closes without it.
         fresh: whether N_G starts anew even where one lies beside the weights to start from.
-        ascent_steps: k, steps of N_G for each step of N_E; with 0 it never learns.
+        ascent_steps: k, steps of N_G at a time; with 0 it never learns.
+        ascent_every: steps of N_E from one ascent to the next: an ascent costs as much as such a
+            step, and N_E does not change much in a few.
         pictures: clean crops in one step of N_G.
         attacks: on each of them, whose mean harm is the measure for each one's.
         share: of N_E's batch that N_G degrades; the rest is sampled at random.
@@ -274,6 +276,7 @@ class AdversaryConfig:
     active_to: float = 0.9
     fresh: bool = False
     ascent_steps: int = 1
+    ascent_every: int = 4
     pictures: int = 1
     attacks: int = 4
     share: float = 0.5
@@ -286,7 +289,12 @@ class AdversaryConfig:
             raise ValueError(f"the adversary is active from {span}, not shares of the steps")
         if not 0 <= self.share <= 1:
             raise ValueError(f"'share' is {_short(self.share)}, not from 0 to 1")
-        for key, least in (("ascent_steps", 0), ("pictures", 1), ("attacks", 2)):
+        for key, least in (
+            ("ascent_steps", 0),
+            ("ascent_every", 1),
+            ("pictures", 1),
+            ("attacks", 2),
+        ):
             if getattr(self, key) < least:
                 raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not {least} or more")
         for key in ("diversity", "learning_rate"):

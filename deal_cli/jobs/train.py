@@ -3,7 +3,8 @@
     min over ω of L(N_E(N_G(x; θ*); ω), x),   θ* = argmax over θ of L
 
 Warm-up: N_E learns on degradations drawn at random. Active phase: before each step of N_E, N_G
-makes k steps of ascent through the frozen N_E, and a share of N_E's batch are fresh attacks.
+makes k steps of ascent through the frozen N_E, or before every few, and a share of N_E's batch are
+fresh attacks.
 Closing phase: N_E alone again. Every phase is a share of the steps.
 
 What step n draws depends on the seed, the process and n alone, so a run that was stopped and
@@ -21,7 +22,7 @@ import copy
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -195,10 +196,11 @@ def outer_minimisation(
 
 
 def play_step(game: Game, state: State, *, active: bool, stop: bool = False) -> tuple[Any, bool]:
-    """Play once: k steps of N_G, when it is active, then one of N_E; what is told of both."""
-    told: dict[str, Any] = {}
-    for turn in range(game.config.adversary.ascent_steps if active else 0):
-        told = inner_maximisation(game, state, turn)
+    """Play once: k steps of N_G, when it is its turn, then one of N_E; what is told of both."""
+    rules, told = game.config.adversary, dict[str, Any]()
+    if active and state.step % rules.ascent_every == 0:
+        for turn in range(rules.ascent_steps):
+            told = inner_maximisation(game, state, turn)
     losses, stop = outer_minimisation(game, state, adversarial=active, stop=stop)
     return told | losses, stop
 
@@ -342,19 +344,25 @@ def _plan(game: Game, state: State, dataset: Dataset, start: str, seconds: float
 
 def _measure_pace(game: Game, state: State, dataset: Dataset, validation: float) -> Pace:
     """Seconds of each part, from two steps of each kind on a copy of the state."""
-    trial = copy.deepcopy(state)
-    seconds = {}
-    for active in (False, True):
-        for _ in range(2):  # the first one warms up
-            started = time.monotonic()
-            play_step(game, trial, active=active)
-            seconds[active] = time.monotonic() - started
+    trial, rules = copy.deepcopy(state), game.config.adversary
+    plain = _second_time(lambda: outer_minimisation(game, trial, adversarial=False))
+    against = _second_time(lambda: outer_minimisation(game, trial, adversarial=True))
+    ascent = _second_time(lambda: inner_maximisation(game, trial)) if rules.ascent_steps else 0.0
+    active = against + ascent * rules.ascent_steps / rules.ascent_every
     tone, config = 0.0, game.config.tone
     if config.steps and not state.init:
         started = time.monotonic()
         train_tone(dataset.training, replace(config, steps=min(config.steps, 10)))
         tone = (time.monotonic() - started) * config.steps / min(config.steps, 10)
-    return Pace(seconds[False], seconds[True], validation, tone)
+    return Pace(plain, active, validation, tone)
+
+
+def _second_time(work: Callable[[], object]) -> float:
+    """Seconds that something takes when it is done again; the first time warms up."""
+    work()
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
 
 
 def _play(game: Game, state: State, run: RunFolder, dataset: Dataset, watcher: Watcher) -> None:

@@ -43,6 +43,7 @@ from deal_cli.jobs.train import (
     _measure_pace,
     inner_maximisation,
     outer_minimisation,
+    play_step,
     train,
 )
 from deal_cli.jobs.train_state import State, first_state, schedule
@@ -100,7 +101,9 @@ def config(tiny: NetworkConfig) -> TrainConfig:
     return TrainConfig(
         network=tiny,
         generator=GeneratorConfig(rounds=2, width=4),
-        adversary=AdversaryConfig(active_from=0.34, active_to=0.67, pictures=1, attacks=2),
+        adversary=AdversaryConfig(
+            active_from=0.34, active_to=0.67, ascent_every=1, pictures=1, attacks=2
+        ),
         tone=ToneConfig(steps=0),
         steps=6,
         batch=2,
@@ -245,6 +248,15 @@ def test_diversity_keeps_the_choices_even(config: TrainConfig) -> None:
         entropies.append(told["entropy"])
     assert entropies[0] < entropies[1] - 0.1
     assert entropies[1] > 0.9
+
+
+def test_the_generator_ascends_before_every_so_many_steps(config: TrainConfig) -> None:
+    rules = AdversaryConfig(ascent_every=3, pictures=1, attacks=2)
+    game, state = opening(replace(config, adversary=rules))
+    told = [play_step(game, state, active=True)[0] for _ in range(7)]
+    assert ["harm" in row for row in told] == [True, False, False, True, False, False, True]
+    assert all("advantage" in row for row in told)
+    assert "advantage" not in play_step(game, state, active=False)[0]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 24, 1000])
