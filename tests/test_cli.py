@@ -377,7 +377,7 @@ def test_train_makes_weights_and_says_how_to_use_them(fifty: Path, tmp_path: Pat
     said = result.stderr
     assert "deal: 8 pictures to train on; 1 of 9 pictures" in said
     assert "deal: 3 steps of 1 crop of 32 pixels, from fresh weights" in said
-    assert "deal: 1 to warm up, 1 against the adversary, 1 to close" in said
+    assert "deal: 0 to warm up, 3 against the adversary, 0 to close" in said
     resolved = (tmp_path / "runs" / "fifty" / "config.toml").read_text(encoding="utf-8")
     assert "steps = 3" in resolved
     assert "seed = 5" in resolved

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from deal_cli.config import (
     NETWORKS,
+    AdversaryConfig,
     BlockConfig,
+    GeneratorConfig,
     NetworkConfig,
     SamplerConfig,
     TrainConfig,
@@ -231,7 +233,7 @@ def test_a_configuration_survives_json(config: Any) -> None:
     assert from_mapping(type(config), plain, where="") == config
 
 
-ODDS = st.floats(0, 10)
+ODDS, SOME = st.floats(0, 10), st.floats(0.1, 10)
 CONFIGS = st.builds(
     TrainConfig,
     network=st.builds(
@@ -256,11 +258,29 @@ CONFIGS = st.builds(
     ),
     sampler=st.builds(
         SamplerConfig,
-        count_odds=st.lists(ODDS, min_size=1, max_size=5).map(tuple),
-        odds=st.dictionaries(st.sampled_from(["blur", "stripe", "jpeg"]), ODDS),
+        count_odds=st.lists(SOME, min_size=1, max_size=5).map(tuple),
+        odds=st.dictionaries(st.sampled_from(["blur", "stripe", "jpeg"]), SOME, min_size=1),
+        average=st.booleans(),
+    ),
+    adversary=st.builds(
+        AdversaryConfig,
+        active_from=st.floats(0, 0.5),
+        active_to=st.floats(0.5, 1),
+        share=st.floats(0, 1),
+        ascent_steps=st.integers(0, 4),
+        fresh=st.booleans(),
+    ),
+    generator=st.builds(
+        GeneratorConfig,
+        rounds=st.integers(1, 8),
+        bounds=st.dictionaries(
+            st.sampled_from(["blur", "stripe", "jpeg"]), st.floats(0.1, 1), min_size=1
+        ),
+        budget=st.floats(0.1, 4),
     ),
     steps=st.integers(1, 10**6),
-    scale_odds=st.tuples(ODDS, ODDS, ODDS),
+    crop=st.just(96),  # a multiple of every stride here
+    scale_odds=st.tuples(SOME, ODDS, ODDS),
     precision=st.sampled_from(["auto", "bfloat16", "float32"]),
 )
 

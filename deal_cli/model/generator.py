@@ -26,7 +26,7 @@ from deal_cli.config import GeneratorConfig
 from deal_cli.model.degradations import Draw, apply, draw
 from deal_cli.model.sampler import Recipe, Step
 
-SHRINK, SHRINKS = 0.8, 16  # of the severities of an attack that leaves too little, and how often
+SHRINK, SHRINKS = 0.8, 40  # of the severities of an attack that leaves too little, and how often
 LOWEST_SPREAD = 0.2  # of a severity before its sigmoid: attacks of one kind never all look alike
 
 
