@@ -284,6 +284,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page = given.configs.with_suffix(".md")
     command = f"python -m deal_cli.jobs.experiment {given.configs} --data {given.data.name}"
     command += f" --clean {' '.join(folder.name for folder in given.clean)}"
+    command += f" --few {' '.join(map(str, given.few))}".rstrip()
+    command += f" --seeds {' '.join(map(str, given.seeds))}"
     for size in sizes:
         same = [arm for arm in arms if arm.pictures == size]
         origin = f"- Machine: {describe_machine()}; one thread a training\n"
