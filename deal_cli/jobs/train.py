@@ -418,7 +418,11 @@ def _write_pictures(game: Game, state: State, run: RunFolder) -> None:
             degraded.append(_attack(clean, state.generator(clean), rng).attacked.detach())
     run.draw(state.step, sample_grid(state.ema, degraded, clean))
     span = (active.start, active.stop)
-    write_curves(run.rows(), run.path / "curves.png", steps=config.steps, active=span)
+    rows = run.rows()
+    if config.objective != "log_mse":  # its losses are no decibels
+        losses = {"loss", "loss_random", "loss_adversarial", "advantage"}
+        rows = [{key: row[key] for key in row.keys() - losses} for row in rows]
+    write_curves(rows, run.path / "curves.png", steps=config.steps, active=span)
 
 
 @contextlib.contextmanager

@@ -452,6 +452,23 @@ def test_the_folder_holds_all_that_a_run_leaves(
     assert grid.values.std() > 5
 
 
+def test_losses_that_are_no_decibels_are_not_drawn_as_such(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "deal_cli.jobs.train.write_curves", lambda rows, *_, **__: drawn.extend(rows)
+    )
+    request = TrainRequest(data, tmp_path / "run", val, config=config)
+    train(request, Notes())
+    assert any("advantage" in row for row in drawn)
+    drawn.clear()
+    changed = replace(config, objective="published")
+    train(replace(request, out=tmp_path / "other", config=changed), Notes())
+    assert any("entropy" in row for row in drawn)
+    assert not any({"loss", "advantage"} & row.keys() for row in drawn)
+
+
 def test_without_validation_pictures_some_scenes_are_kept_for_it(
     tmp_path: Path, draw_scenes: MakeScenes, config: TrainConfig
 ) -> None:
