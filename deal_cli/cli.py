@@ -16,7 +16,8 @@ from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import DealError, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from deal_cli.engine.backends import Choice, Facts
+    from deal_cli.engine.backends import Choice
+    from deal_cli.engine.contract import Facts
     from deal_cli.engine.restorer import RangePolicy
     from deal_cli.jobs.evaluate import Evaluation
 

@@ -71,19 +71,29 @@ class BlockConfig:
             the network's own grid.
         kernel_out: edge of the convolution back from the residual path (never dilated).
         dilation: of the first convolution.
+        column: height of the column context, a convolution along the columns of the residual path,
+            each feature for itself; 1 is none. What a whole column shares, and its neighbours do
+            not, is the camera's: a stripe.
     """
 
     kind: Literal["stm", "ssm"]
     kernel_in: int
     kernel_out: int
     dilation: int = 1
+    column: int = 1
 
     def __post_init__(self) -> None:
-        for key in ("kernel_in", "kernel_out"):
+        for key in ("kernel_in", "kernel_out", "column"):
             if getattr(self, key) < 1 or getattr(self, key) % 2 == 0:
                 value = _short(getattr(self, key))
                 raise ValueError(f"'{key}' is {value}, not an odd number from 1 up")
-        _check_counts(self, kernel_in=MOST_KERNEL, kernel_out=MOST_KERNEL, dilation=MOST_DILATION)
+        _check_counts(
+            self,
+            kernel_in=MOST_KERNEL,
+            kernel_out=MOST_KERNEL,
+            dilation=MOST_DILATION,
+            column=MOST_KERNEL,
+        )
 
     @property
     def reach(self) -> int:

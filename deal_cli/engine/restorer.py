@@ -17,15 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.engine.backends import (
-    Backend,
-    Choice,
-    OutOfMemoryError,
-    Purpose,
-    Request,
-    choose,
-    open_backend,
-)
+from deal_cli.engine.backends import Choice, Purpose, Request, choose, open_backend
+from deal_cli.engine.contract import Backend, OutOfMemoryError
 from deal_cli.errors import BackendError, UsageError
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.gaps import fill_gaps, find_gaps, keep_off_nodata

@@ -28,18 +28,9 @@ import torch
 from numpy.random import Generator
 
 from deal_cli.config import MAX_PIXELS, NetworkConfig
-from deal_cli.engine.backends import (
-    Backend,
-    Batch,
-    Choice,
-    Facts,
-    OutOfMemoryError,
-    Purpose,
-    Request,
-    choose,
-    open_backend,
-)
+from deal_cli.engine.backends import Choice, Purpose, Request, choose, open_backend
 from deal_cli.engine.ceilings import measure_ceilings
+from deal_cli.engine.contract import Backend, Batch, Facts, OutOfMemoryError
 from deal_cli.engine.measuring import peak_memory, repeat
 from deal_cli.engine.restorer import Restorer, Settings
 from deal_cli.errors import BackendError, ExitCode, UsageError

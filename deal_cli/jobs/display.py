@@ -30,7 +30,7 @@ from deal_cli.errors import OutputError
 from deal_cli.jobs.budget import spoken
 
 if TYPE_CHECKING:
-    from deal_cli.engine.backends import Facts
+    from deal_cli.engine.contract import Facts
     from deal_cli.jobs.degrade import Outcome as DegradeOutcome
     from deal_cli.jobs.restore import Outcome
     from deal_cli.jobs.train_views import Plan

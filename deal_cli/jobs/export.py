@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deal_cli.engine.backends import Backend, Batch, open_graph
+from deal_cli.engine.contract import Backend, Batch
+from deal_cli.engine.onnx_backend import open_graph
 from deal_cli.errors import UsageError, VerificationError, WeightsError
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.imaging.whole import exists, make_folder, written_whole

@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from deal_cli.config import MAX_PIXELS
-from deal_cli.engine.backends import Choice, Facts, Request
+from deal_cli.engine.backends import Choice, Request
+from deal_cli.engine.contract import Facts
 from deal_cli.engine.restorer import Restored, Restorer, Settings, open_restorer
 from deal_cli.errors import DealError, UsageError
 from deal_cli.imaging.files import (

@@ -32,7 +32,8 @@ import numpy as np
 
 from deal_cli.config import TrainConfig, to_mapping
 from deal_cli.engine import hardware
-from deal_cli.engine.backends import Choice, lower_precision
+from deal_cli.engine.backends import Choice
+from deal_cli.engine.torch_backend import lower_precision
 from deal_cli.jobs.budget import Budget, Pace
 from deal_cli.jobs.curves import write_curves
 from deal_cli.jobs.dataset import Dataset, build_pyramid, load_dataset
@@ -265,6 +266,7 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
     check_operations(config.generator.operations)
     sample(config.sampler, np.random.default_rng(0))  # it checks its own
     torch.set_num_threads(hardware.threads())
+    hardware.keep_freed_memory()
     with joined(request.choice) as (ranks, choice):
         init = None if request.resume else request.init
         state, start = first_state(config, init, choice.torch_device())

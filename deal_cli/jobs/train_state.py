@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deal_cli.config import TrainConfig
-from deal_cli.engine.backends import placed
+from deal_cli.engine.torch_backend import placed
 from deal_cli.errors import WeightsError
 
 if TYPE_CHECKING:

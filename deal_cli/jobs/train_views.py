@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from deal_cli.config import TrainConfig
-from deal_cli.engine.backends import TorchBackend
 from deal_cli.engine.restorer import Restorer, Settings
+from deal_cli.engine.torch_backend import TorchBackend
 from deal_cli.jobs.evaluate import Clean, means, score_pictures
 from deal_cli.jobs.protocol import TASKS
 

@@ -39,9 +39,9 @@ class Enhancer(nn.Module):
         self.stem = nn.Sequential(
             cells,
             _conv(config, 3, channels=cells.channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             _conv(config, 3),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         self.blocks = nn.ModuleList(
             {"stm": ScaleTransform, "ssm": SpikingSeparation}[block.kind](config, block)
@@ -50,7 +50,8 @@ class Enhancer(nn.Module):
         last = _conv(config, 3, out=picture)
         # Without batch statistics a ReLU here goes silent on every picture without noise, and no
         # gradient ever reaches what blur and low resolution would teach.
-        active = nn.ReLU() if config.norm == "batch" else nn.LeakyReLU(LEAK)
+        batch = config.norm == "batch"
+        active = nn.ReLU(inplace=True) if batch else nn.LeakyReLU(LEAK, inplace=True)
         self.head = nn.Sequential(
             _conv(config, 3), active, last, nn.Tanh(), nn.PixelShuffle(config.stride)
         )
@@ -64,7 +65,7 @@ class Enhancer(nn.Module):
         doi:10.1109/ICCV.2015.123).
         """
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and module.groups == 1:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -106,8 +107,8 @@ class Cells(nn.Module):
             level, edge, reach = F.avg_pool2d(x, self.stride), 2 * self.radius + 1, self.radius
             level = F.avg_pool2d(level, (edge, 1), 1, (reach, 0), count_include_pad=False)
             level = F.avg_pool2d(level, (1, edge), 1, (0, reach), count_include_pad=False)
-            detail = cells - level.repeat_interleave(self.stride**2, 1)
-            cells = torch.cat([DETAIL_GAIN * detail, level - 0.5], 1)
+            detail = cells.unflatten(1, (-1, self.stride**2)) - level.unsqueeze(2)
+            cells = torch.cat([DETAIL_GAIN * detail.flatten(1, 2), level - 0.5], 1)
         return cells.to(self.dtype_of.dtype)
 
 
@@ -121,7 +122,7 @@ class ScaleTransform(nn.Module):
 
     def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
         d, r = self.exchange(h, r)
-        return F.relu(self.norm(d) + h), r
+        return _joined(self.norm(d), h), r
 
 
 class SpikingSeparation(nn.Module):
@@ -141,8 +142,8 @@ class SpikingSeparation(nn.Module):
             # The statistics of a batch norm are those of single time steps.
             spikes = torch.cat(lif_spikes(d, self.time_steps))
             steps = self.norm(self.mix(spikes)).unflatten(0, (self.time_steps, -1))
-            return F.relu(steps.mean(0) + h), r
-        return F.relu(self.norm(self.mix(mean_spike(d, self.time_steps))) + h), r
+            return _joined(steps.mean(0), h), r
+        return _joined(self.norm(self.mix(mean_spike(d, self.time_steps))), h), r
 
 
 class Exchange(nn.Module):
@@ -158,13 +159,33 @@ class Exchange(nn.Module):
         self.second_norm = _norm(config) if normed else nn.Identity()
         self.inward = _conv(config, block.kernel_in, dilation=block.dilation)
         self.inward_norm = _norm(config) if normed else nn.Identity()
+        self.column = ColumnContext(config.width, block.column) if block.column > 1 else None
         self.outward = _conv(config, block.kernel_out)
 
     def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        u = F.relu(self.first_norm(self.first(h)))
-        u = F.relu(self.second_norm(self.second(u)) + h)
-        r = F.relu(self.inward_norm(self.inward(u)) + r)
+        u = F.relu(self.first_norm(self.first(h)), inplace=True)
+        u = _joined(self.second_norm(self.second(u)), h)
+        r = _joined(self.inward_norm(self.inward(u)), r)
+        if self.column is not None:
+            r = self.column(r)
         return self.outward(r), r
+
+
+class ColumnContext(nn.Module):
+    """What lies above and below in the same column, feature by feature: `(B, width, H, W)`, kept.
+
+    It begins as the identity, so that trained weights can grow it.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        super().__init__()
+        shape, padding = (height, 1), (height // 2, 0)
+        self.conv = nn.Conv2d(width, width, shape, padding=padding, groups=width, bias=False)
+        nn.init.zeros_(self.conv.weight)
+
+    def forward(self, r: Tensor) -> Tensor:
+        context: Tensor = self.conv(r)
+        return context.add_(r)
 
 
 class Scale(nn.Module):
@@ -176,6 +197,11 @@ class Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weight.to(x.dtype).view(-1, 1, 1)  # stays in bfloat16 under autocast
+
+
+def _joined(branch: Tensor, path: Tensor) -> Tensor:
+    """`relu(branch + path)` in the place of the branch: memory costs more than arithmetic here."""
+    return F.relu(branch.add_(path), inplace=True)
 
 
 def lif_spikes(d: Tensor, time_steps: int) -> list[Tensor]:
@@ -203,19 +229,21 @@ def mean_spike(d: Tensor, time_steps: int) -> Tensor:
     """
     with torch.no_grad():
         membrane, slope = d, 1.0
-        total = spike = d.clamp(0.0, CEILING).round()
+        total = spike = d.clamp(0.0, CEILING).round_()
         gradient = _within(d) if d.requires_grad else None
-        for _ in range(1, time_steps):
-            membrane = (membrane - spike).mul_(DECAY).add_(d)
+        for step in range(1, time_steps):
+            membrane = membrane.sub_(spike) if step > 1 else d - spike
+            membrane = membrane.mul_(DECAY).add_(d)
             slope = 1.0 + DECAY * slope
             spike = membrane.clamp(0.0, CEILING).round_()
-            total = total + spike
+            total = total.add_(spike) if step > 1 else total + spike
             if gradient is not None:
                 gradient.add_(_within(membrane), alpha=slope)
+        mean = total.div_(time_steps)
     if gradient is None:
-        return total / time_steps
+        return mean
     # d - d is exactly zero, so the value is the staircase and the slope is the gradient.
-    return total / time_steps + (d - d.detach()) * (gradient / time_steps)
+    return mean + (d - d.detach()) * (gradient / time_steps)
 
 
 def _within(membrane: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from deal_cli.config import BlockConfig, NetworkConfig
-from deal_cli.engine.backends import Backend, Batch, Facts, OutOfMemoryError
+from deal_cli.engine.contract import Backend, Batch, Facts, OutOfMemoryError
 from deal_cli.model.network import Enhancer, Scale
 
 FACTS = Facts(

@@ -13,23 +13,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deal_cli.config import BlockConfig, NetworkConfig
-from deal_cli.engine import backends, hardware
-from deal_cli.engine.backends import (
-    Backend,
-    Choice,
-    OnnxBackend,
-    OutOfMemoryError,
-    Purpose,
-    Request,
-    TorchBackend,
-    choose,
-    open_backend,
-)
+from deal_cli.engine import hardware, onnx_backend, torch_backend
+from deal_cli.engine.backends import Choice, Purpose, Request, choose, open_backend
+from deal_cli.engine.contract import Backend, OutOfMemoryError
+from deal_cli.engine.onnx_backend import OnnxBackend, open_form
+from deal_cli.engine.torch_backend import TorchBackend
 from deal_cli.errors import BackendError, DealError, ExitCode, WeightsError
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.network import Enhancer, receptive_radius
+from deal_cli.model.weights import load_enhancer
 
 CPU = torch.device("cpu")
+CPU_PROVIDER = "CPUExecutionProvider"
 Make = Callable[..., Enhancer]
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
@@ -175,7 +170,7 @@ def test_bfloat16_close_to_float32_is_used_and_the_note_says_how_close(tiny_netw
 def test_bfloat16_far_from_float32_is_not_used_and_the_note_says_so(
     tiny_network: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backends, "PRECISION_FLOOR", 500.0)
+    monkeypatch.setattr(torch_backend, "PRECISION_FLOOR", 500.0)
     network, x = tiny_network(), picture()
     backend = TorchBackend(network, CPU, "tiny", "")
     assert backend.facts.precision == "float32"
@@ -214,6 +209,18 @@ def test_facts_of_tiles_are_multiples_of_the_stride(tiny_network: Make) -> None:
     assert facts.halo % 2 == facts.smallest % 2 == 0
     assert 0 <= facts.halo - receptive_radius(network.config) < 2
     assert (facts.backend, facts.weights, facts.sha256) == ("cpu", "tiny", "abc")
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_a_batch_in_torch_is_its_pictures_one_by_one(
+    tiny_network: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "threads", lambda: 3)
+    monkeypatch.setattr(torch_backend, "PART_PIXELS", 2 * 64 * 48)
+    backend = TorchBackend(tiny_network(), CPU, "tiny", "")
+    batch = np.concatenate([picture(64, 48), 1 - picture(64, 48), picture(64, 48) / 2] * 3)
+    singly = np.concatenate([backend.run(x[None]) for x in batch])
+    np.testing.assert_allclose(backend.run(batch), singly, atol=1e-5)
 
 
 @pytest.mark.usefixtures("in_float32")
@@ -264,7 +271,7 @@ class Session:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def run(self, *_: object) -> None:
+    def io_binding(self) -> None:
         raise self._error
 
 
@@ -311,6 +318,30 @@ def test_onnx_runtime_agrees_with_torch_on_a_striped_scene(bundled_onnx: OnnxBac
     # A spike that falls on the other side of a rounding moves a few pixels, never many.
     assert -10 * np.log10((difference**2).mean() + 1e-15) >= 60
     assert np.percentile(difference, 99.9) <= 1e-3
+
+
+def test_a_batch_in_onnx_runtime_is_its_pictures_one_by_one(
+    bundled_onnx: OnnxBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "threads", lambda: 3)
+    cores = open_form(load_enhancer("deal"), [CPU_PROVIDER])
+    assert cores.facts.parallel == 3
+    batch = np.concatenate([picture(64, 48), 1 - picture(64, 48), picture(64, 48) / 2] * 2)
+    singly = np.concatenate([bundled_onnx.run(x[None]) for x in batch])
+    assert np.abs(singly[0] - singly[1]).max() > 0.1
+    np.testing.assert_allclose(cores.run(batch), singly, atol=1e-4)
+
+
+@pytest.mark.parametrize(("floor", "precision"), [(50.0, "float16"), (500.0, "float32")])
+def test_onnx_runtime_on_a_gpu_takes_float16_where_it_agrees_with_float32(
+    floor: float, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The processor stands in for the GPU, which runs the same graphs.
+    monkeypatch.setattr(onnx_backend, "CUDA", CPU_PROVIDER)
+    monkeypatch.setattr(onnx_backend, "PRECISION_FLOOR", floor)
+    facts = open_form(load_enhancer("deal"), [CPU_PROVIDER]).facts
+    assert facts.precision == precision
+    assert f"from {floor:.0f} on" in facts.note
 
 
 @pytest.mark.gpu

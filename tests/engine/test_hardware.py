@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -37,3 +39,26 @@ def test_flags_are_words_without_blanks() -> None:
 @pytest.mark.gpu
 def test_a_machine_with_a_gpu_has_its_driver() -> None:
     assert hardware.has_nvidia()
+
+
+def test_memory_that_is_freed_is_kept_where_the_allocator_can_be_told() -> None:
+    program = """
+import resource, torch
+from deal_cli.engine import hardware
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(10 * 2**20)  # 40 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+told = hardware.keep_freed_memory()
+print(told, [faults() for _ in range(5)][-1])
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    told, faulted = done.stdout.split()
+    if told == "False":
+        pytest.skip("the C library is not glibc")
+    pages = 4 * 40 * 2**20 // os.sysconf("SC_PAGE_SIZE")
+    assert int(faulted) < pages / 10

@@ -16,7 +16,8 @@ from command import ROOT, deal
 from deal_cli import cli
 from deal_cli.config import MAX_PIXELS, NETWORKS, NetworkConfig
 from deal_cli.engine import ceilings
-from deal_cli.engine.backends import Backend, Batch, Facts, OutOfMemoryError, Request
+from deal_cli.engine.backends import Request
+from deal_cli.engine.contract import Backend, Batch, Facts, OutOfMemoryError
 from deal_cli.errors import BackendError, UsageError, WeightsError
 from deal_cli.imaging.tiling import plan_tiles
 from deal_cli.jobs import bench as job

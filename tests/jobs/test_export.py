@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 from deal_cli.config import NetworkConfig
-from deal_cli.engine import backends
+from deal_cli.engine import torch_backend
 from deal_cli.engine.backends import Choice, Request, open_backend
 from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.errors import (
@@ -172,7 +172,7 @@ def test_the_program_in_the_documentation_restores_as_deal_does(
 def test_the_engine_and_the_bare_graph_give_the_pixels_of_torch(
     plain: Exported, weights: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backends, "lower_precision", lambda _: (torch.float32, ""))
+    monkeypatch.setattr(torch_backend, "lower_precision", lambda _: (torch.float32, ""))
     frame = striped(max(size[0], 32), max(size[1], 32))
     frame = dataclasses.replace(frame, values=frame.values[: size[0], : size[1]])
     by_torch = restored(frame, weights, "cpu")

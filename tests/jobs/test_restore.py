@@ -13,7 +13,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from deal_cli.engine.backends import Backend, Request
+from deal_cli.engine.backends import Request
+from deal_cli.engine.contract import Backend
 from deal_cli.engine.restorer import Settings
 from deal_cli.errors import BackendError, UsageError
 from deal_cli.imaging.files import read_frame, write_frame

@@ -1,0 +1,164 @@
+"""The network in torch, on the CPU or a CUDA device.
+
+Lower precision is used only where the processor has it *and* a check against float32 on
+real-looking pictures passes.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from deal_cli.engine import hardware
+from deal_cli.engine.agreement import PRECISION_FLOOR, agreement, check_pictures
+from deal_cli.engine.contract import Backend, Batch, Facts, OutOfMemoryError
+
+if TYPE_CHECKING:
+    import torch
+
+    from deal_cli.model.network import Enhancer
+
+PART_PIXELS = 2**17  # of what one core works on at a time
+
+
+@final
+class TorchBackend(Backend):
+    """The network in torch, on the CPU or a CUDA device, in the lowest precision that is safe."""
+
+    def __init__(
+        self,
+        network: Enhancer,
+        device: torch.device,
+        name: str,
+        sha256: str,
+        path: Path = Path(),
+    ) -> None:
+        import torch
+
+        from deal_cli.model.network import folded, halo, input_edge
+
+        hardware.keep_freed_memory()
+        config = network.config
+        self._threads = hardware.threads() if device.type == "cpu" else 1
+        self._pool = ThreadPoolExecutor(self._threads, "network")
+        self._local = threading.local()
+        self._channels = config.channels
+        self._device = device
+        reference = placed(folded(network), device, torch.float32)
+        dtype, note = lower_precision(device)
+        self._network = reference
+        if dtype is not torch.float32:
+            lower = placed(folded(network), device, dtype)
+            with torch.inference_mode():
+                x = torch.from_numpy(check_pictures()).to(device)
+                pair = (self._restore(form, x).cpu().numpy() for form in (reference, lower))
+            distance = agreement(*pair)
+            if distance >= PRECISION_FLOOR:
+                self._network = lower
+                note = f"{note}, {distance:.0f} dB from float32"
+            else:
+                note = f"{dtype} is {distance:.0f} dB from float32, below {PRECISION_FLOOR:.0f}"
+        super().__init__(
+            Facts(
+                backend=device.type,
+                device=hardware.cpu_name()
+                if device.type == "cpu"
+                else torch.cuda.get_device_name(device),
+                precision=str(next(self._network.parameters()).dtype).removeprefix("torch."),
+                note=note,
+                weights=name,
+                sha256=sha256,
+                stride=config.stride,
+                halo=halo(config),
+                smallest=input_edge(config),
+                path=path,
+                parallel=self._threads,
+            )
+        )
+
+    def run(self, x: Batch) -> Batch:
+        try:
+            if self._device.type == "cuda":
+                return self._run_on_device(x)
+            if len(x) == 1:
+                return self._run_here(x, self._threads)
+            # A core a picture: together on one picture, cores wait for each other at every layer.
+            # Small pictures go together, up to what the caches hold of them.
+            count = min(len(x), max(self._threads, -(-x.size // PART_PIXELS)))
+            parts = np.array_split(x, count)
+            return np.concatenate(list(self._pool.map(lambda part: self._run_here(part, 1), parts)))
+        except RuntimeError as error:  # torch's own out of memory on a device is one
+            words = ("out of memory", "allocate memory", "not enough memory")
+            if any(part in str(error) for part in words):
+                raise OutOfMemoryError from error
+            raise
+
+    def _run_here(self, x: Batch, threads: int) -> Batch:
+        import torch
+
+        torch.set_num_threads(threads)  # of the calling thread
+        with torch.inference_mode():
+            return self._restore(self._network, torch.from_numpy(x)).numpy()
+
+    def _run_on_device(self, x: Batch) -> Batch:
+        """Through page-locked memory and on a stream of the thread's own.
+
+        So copies are made without the processor, and those of one thread's pictures while another
+        thread's are computed.
+        """
+        import torch
+
+        try:
+            with torch.inference_mode(), torch.cuda.stream(self._stream()):
+                sent = torch.from_numpy(x).pin_memory().to(self._device, non_blocking=True)
+                restored = self._restore(self._network, sent)
+                back = torch.empty(restored.shape, pin_memory=True)
+                back.copy_(restored, non_blocking=True)
+                torch.cuda.current_stream(self._device).synchronize()
+                return back.numpy()
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            raise
+
+    def _stream(self) -> torch.cuda.Stream:
+        """The calling thread's own stream."""
+        import torch
+
+        if not hasattr(self._local, "stream"):
+            self._local.stream = torch.cuda.Stream(self._device)
+        stream: torch.cuda.Stream = self._local.stream
+        return stream
+
+    def _restore(self, network: Enhancer, x: torch.Tensor) -> torch.Tensor:
+        """The global skip is added in float32; the correction comes in the network's precision."""
+        correction = network.correction(x.expand(-1, self._channels, -1, -1))
+        return x + correction.float().mean(1, keepdim=True)
+
+
+def placed(network: Enhancer, device: torch.device, dtype: torch.dtype) -> Enhancer:
+    """The network on a device, in channels-last layout, which convolutions there like best."""
+    import torch
+
+    network = network.to(device, dtype)
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return network
+
+
+def lower_precision(device: torch.device) -> tuple[torch.dtype, str]:
+    """The fastest dtype the device computes in, and what says so."""
+    import torch
+
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device) >= (8, 0):
+            return torch.bfloat16, "the device computes in bfloat16"
+        if torch.cuda.get_device_capability(device) >= (7, 0):
+            return torch.float16, "the device computes in float16"
+    elif hardware.has_bfloat16():
+        return torch.bfloat16, "the processor computes in bfloat16"
+    return torch.float32, "no lower precision in hardware"
