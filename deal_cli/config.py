@@ -125,9 +125,9 @@ class NetworkConfig:
     time_steps: int = 4
     detail_radius: int = 4
     blocks: tuple[BlockConfig, ...] = (
-        BlockConfig("stm", 5, 3, 1),
-        BlockConfig("ssm", 7, 5, 1),
-        BlockConfig("ssm", 7, 5, 2),
+        BlockConfig("stm", 5, 3, 1, column=33),
+        BlockConfig("ssm", 7, 5, 1, column=33),
+        BlockConfig("ssm", 7, 5, 2, column=33),
         BlockConfig("stm", 7, 5, 1),
     )
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from deal_cli.model.weights import EnhancerWeights
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+# Trying every algorithm, its default, takes seconds for the first picture of each size.
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 
 
 @final
@@ -150,7 +152,10 @@ def open_graph(
         options.intra_op_num_threads = threads
         # Without fallback: on an error ONNX Runtime would print and try another provider.
         return onnxruntime.InferenceSession(
-            data, options, providers=providers, enable_fallback=False
+            data,
+            options,
+            providers=[(each, CUDA_OPTIONS if each == CUDA else {}) for each in providers],
+            enable_fallback=False,
         )
 
     threads = hardware.threads() if providers[0] == CPU else 1

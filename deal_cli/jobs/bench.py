@@ -191,7 +191,10 @@ def _time(
         for part in parts:
             backend.run(part)
 
-    taken = repeat(lambda: _fed(facts, [_draw(rng, height, width) for _ in range(batch)]), work)
+    def prepare() -> list[Batch]:
+        return _fed(facts, [random_scene(rng, height, width) for _ in range(batch)])
+
+    taken = repeat(prepare, work)
     least, stride = input_edge(config), config.stride
     tall, wide = (-(-max(edge, least) // stride) * stride for edge in (height, width))
     cost = network_cost(config, tall, wide)
@@ -279,7 +282,7 @@ def _fed(facts: Facts, frames: Sequence[Frame]) -> list[Batch]:
     return recorder.fed
 
 
-def _draw(rng: Generator, height: int, width: int) -> Frame:
+def random_scene(rng: Generator, height: int, width: int) -> Frame:
     """A smooth random 8-bit scene with noise: numbers that are never alike, as a camera's."""
     import cv2
 

@@ -83,7 +83,7 @@ def first_state(config: TrainConfig, init: str | None, device: torch.device) -> 
     import torch
 
     from deal_cli.model.generator import Generator
-    from deal_cli.model.network import Enhancer
+    from deal_cli.model.network import Enhancer, grown
     from deal_cli.model.weights import GENERATOR, beside, load_enhancer, load_generator
 
     torch.manual_seed(config.seed)
@@ -91,10 +91,15 @@ def first_state(config: TrainConfig, init: str | None, device: torch.device) -> 
     start = "fresh weights"
     if init is not None:
         weights = load_enhancer(init)
-        if weights.config != config.network:
-            remedy = "set [network] in --config as the file has it, or give --init none"
-            raise WeightsError("is of another architecture", file=weights.file.path, remedy=remedy)
         network, start = weights.network(), f"the weights {init}"
+        if weights.config != config.network:
+            try:
+                network = grown(network, config.network)
+            except ValueError as error:
+                remedy = "set [network] in --config as the file has it, or give --init none"
+                cause = "is of another architecture"
+                raise WeightsError(cause, file=weights.file.path, remedy=remedy) from error
+            start = f"{start}, given column contexts"
         found = None if config.adversary.fresh else beside(weights.file.path, GENERATOR)
         if found is not None:
             given = load_generator(str(found.path))

@@ -13,6 +13,7 @@ exports with free height and width.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -281,6 +282,25 @@ def smallest_edge(config: NetworkConfig) -> int:
     for block in config.blocks:
         padding += [block.dilation * (block.kernel_in // 2), block.kernel_out // 2]
     return config.stride * (max(padding) + 1)
+
+
+def grown(network: Enhancer, config: NetworkConfig) -> Enhancer:
+    """The same function as a network that has the column contexts of `config` too.
+
+    Raises:
+        ValueError: something else differs, or a context is there that `config` does not have.
+    """
+    bare = [[replace(b, column=1) for b in c.blocks] for c in (network.config, config)]
+    pairs = zip(network.config.blocks, config.blocks, strict=False)
+    if (
+        replace(network.config, blocks=config.blocks) != config
+        or bare[0] != bare[1]
+        or any(old.column not in (1, new.column) for old, new in pairs)
+    ):
+        raise ValueError("the networks differ in more than column contexts")
+    larger = Enhancer(config)
+    larger.load_state_dict(network.state_dict(), strict=False)
+    return larger
 
 
 def folded(network: Enhancer) -> Enhancer:
