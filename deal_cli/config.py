@@ -96,9 +96,10 @@ class BlockConfig:
         )
 
     @property
-    def reach(self) -> int:
-        """Cells of the network's grid that the block looks away from each of its own."""
-        return 2 + self.dilation * (self.kernel_in // 2) + self.kernel_out // 2
+    def reach(self) -> tuple[int, int]:
+        """Cells of the network's grid that the block looks down and across from each of its own."""
+        across = 2 + self.dilation * (self.kernel_in // 2) + self.kernel_out // 2
+        return across + self.column // 2, across
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class NetworkConfig:
             )
         if len(self.blocks) > MOST_BLOCKS:
             raise ValueError(f"there are {len(self.blocks)} 'blocks', more than {MOST_BLOCKS}")
-        reach = self.stride * (radius + sum(block.reach for block in self.blocks))
+        reach = self.stride * (radius + sum(max(block.reach) for block in self.blocks))
         if reach > MOST_REACH:
             raise ValueError(
                 f"the 'blocks' look {reach} pixels away, more than {MOST_REACH}:"

@@ -25,7 +25,7 @@ class Facts:
         note: why that precision, in words.
         weights: name of the weights; `sha256` of their file.
         stride: edges of a tile are multiples of it.
-        halo: receptive radius in pixels, rounded up to the stride.
+        halo: receptive radii down and across in pixels, rounded up to the stride.
         smallest: the least edge of a tile in pixels.
         path: of the weights' file, beside which a tone predictor may lie.
         parallel: pictures of a batch that are worked on at the same time.
@@ -39,7 +39,7 @@ class Facts:
     weights: str
     sha256: str
     stride: int
-    halo: int
+    halo: tuple[int, int]
     smallest: int
     path: Path = Path()
     parallel: int = 1

@@ -141,7 +141,7 @@ def open_graph(
     """
     import onnxruntime
 
-    from deal_cli.model.onnx_facts import facts_of, fixed_size
+    from deal_cli.model.onnx_facts import facts_of, fixed_size, stated_halo
 
     facts = facts_of(data, path)
     only = fixed_size(facts)
@@ -178,7 +178,7 @@ def open_graph(
         sha256=sha256,
         # A fixed size is mirrored to the stride inside the graph.
         stride=1 if only else int(facts["stride"]),
-        halo=int(facts["halo"]),
+        halo=stated_halo(facts),
         smallest=1 if only else int(facts["smallest"]),
         path=path,
         parallel=threads,

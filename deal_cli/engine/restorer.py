@@ -223,7 +223,7 @@ class Restorer:
     def _halve_tile(self, longest: int, error: OutOfMemoryError) -> None:
         """Go on with tiles of half the edge, or give up when halos would leave no core."""
         smaller = min(self._tile, longest) // 2
-        if self.backend.facts.only or smaller < 2 * self.backend.facts.halo + SMALLEST_CORE:
+        if self.backend.facts.only or smaller < 2 * max(self.backend.facts.halo) + SMALLEST_CORE:
             here = self.backend.facts.backend
             raise BackendError(
                 f"the {here} backend is out of memory with tiles of {2 * smaller} pixels",

@@ -57,7 +57,9 @@ def bands(height: int, width: int) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def plan_tiles(height: int, width: int, *, tile: int, halo: int, stride: int) -> list[Tile]:
+def plan_tiles(
+    height: int, width: int, *, tile: int, halo: tuple[int, int], stride: int
+) -> list[Tile]:
     """Cut a picture into tiles of one shape whose cores partition it, row by row.
 
     Args:
@@ -65,20 +67,21 @@ def plan_tiles(height: int, width: int, *, tile: int, halo: int, stride: int) ->
         width: columns of the picture, likewise.
         tile: edge of what is read, halo included, in pixels; rounded down to the stride. Along an
             edge of the picture no longer than this, one tile spans it all.
-        halo: pixels read around a core where the picture goes on; rounded up to the stride.
+        halo: pixels read above and below a core, and beside it, where the picture goes on; rounded
+            up to the stride.
         stride: what every edge of a tile is a multiple of.
 
     Raises:
         ValueError: a size that is not positive, a negative halo, or a tile that its two halos
             leave no core.
     """
-    if min(height, width, tile, stride) < 1 or halo < 0:
+    if min(height, width, tile, stride) < 1 or min(halo) < 0:
         raise ValueError(
             f"sizes must be positive: {height}x{width}, tile {tile}, halo {halo}, stride {stride}"
         )
     assert height % stride == 0 and width % stride == 0, "the engine pads to the stride first"
-    rows = _cut(height, tile, halo, stride)
-    columns = _cut(width, tile, halo, stride)
+    rows = _cut(height, tile, halo[0], stride)
+    columns = _cut(width, tile, halo[1], stride)
     return [
         Tile(y0, y1, x0, x1, core_y0, core_y1, core_x0, core_x1)
         for y0, y1, core_y0, core_y1 in rows

@@ -160,7 +160,7 @@ class Exchange(nn.Module):
         self.second_norm = _norm(config) if normed else nn.Identity()
         self.inward = _conv(config, block.kernel_in, dilation=block.dilation)
         self.inward_norm = _norm(config) if normed else nn.Identity()
-        self.column = ColumnContext(config.width, block.column) if block.column > 1 else None
+        self.column = ColumnContext(config, block.column) if block.column > 1 else None
         self.outward = _conv(config, block.kernel_out)
 
     def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,10 +178,17 @@ class ColumnContext(nn.Module):
     It begins as the identity, so that trained weights can grow it.
     """
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, config: NetworkConfig, height: int) -> None:
         super().__init__()
-        shape, padding = (height, 1), (height // 2, 0)
-        self.conv = nn.Conv2d(width, width, shape, padding=padding, groups=width, bias=False)
+        self.conv = nn.Conv2d(
+            config.width,
+            config.width,
+            (height, 1),
+            padding=(height // 2, 0),
+            groups=config.width,
+            bias=False,
+            padding_mode=config.padding,
+        )
         nn.init.zeros_(self.conv.weight)
 
     def forward(self, r: Tensor) -> Tensor:
@@ -252,23 +259,26 @@ def _within(membrane: Tensor) -> Tensor:
     return ((membrane >= 0.0) & (membrane <= CEILING)).to(membrane.dtype)
 
 
-def receptive_radius(config: NetworkConfig) -> int:
-    """The farthest distance, in pixels of the picture, at which an input can change an output.
+def receptive_radius(config: NetworkConfig) -> tuple[int, int]:
+    """The farthest distances, in pixels down and across, at which an input can change an output.
 
     A pixel unshuffle makes one cell of `stride` pixels: a change at one end of a cell reaches the
     far end of the cell that lies the convolutions' radius away.
     """
-    cells = 4 + config.detail_radius
-    cells += sum(
-        2 + block.dilation * (block.kernel_in // 2) + block.kernel_out // 2
-        for block in config.blocks
+    inner = [block.reach for block in config.blocks]
+    down, across = (
+        config.stride * (5 + config.detail_radius + sum(reach[axis] for reach in inner)) - 1
+        for axis in (0, 1)
     )
-    return config.stride * cells + config.stride - 1
+    return down, across
 
 
-def halo(config: NetworkConfig) -> int:
-    """Pixels that a tile reads around its core: the receptive radius in whole cells."""
-    return -(-receptive_radius(config) // config.stride) * config.stride
+def halo(config: NetworkConfig) -> tuple[int, int]:
+    """Pixels that a tile reads above and beside its core: the receptive radii in whole cells."""
+    down, across = (
+        -(-radius // config.stride) * config.stride for radius in receptive_radius(config)
+    )
+    return down, across
 
 
 def input_edge(config: NetworkConfig) -> int:
@@ -278,9 +288,12 @@ def input_edge(config: NetworkConfig) -> int:
 
 def smallest_edge(config: NetworkConfig) -> int:
     """The least edge of a picture, in pixels: no convolution may mirror more than there is."""
+    if config.padding == "zeros":
+        return config.stride
     padding = [1]  # of the first and last convolutions
     for block in config.blocks:
         padding += [block.dilation * (block.kernel_in // 2), block.kernel_out // 2]
+        padding += [block.column // 2]
     return config.stride * (max(padding) + 1)
 
 

@@ -14,7 +14,7 @@ from deal_cli.model.network import LEAST_EDGE, halo, input_edge
 from deal_cli.model.tensor_file import quoted
 from deal_cli.model.weights import network_config
 
-FORMAT = "deal-onnx/2"
+FORMAT = "deal-onnx/3"
 FACTS = ("weights_sha256", "config", "size", "precision", "stride", "halo", "smallest")
 ANY_SIZE = "any"
 MOST_EDGE = 2048  # pixels of a fixed size
@@ -59,6 +59,12 @@ def fixed_size(facts: dict[str, str]) -> Size | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
+def stated_halo(facts: dict[str, str]) -> tuple[int, int]:
+    """Pixels above and beside a tile that reach into its result, of facts that were checked."""
+    down, across = map(int, facts["halo"].split("x"))
+    return down, across
+
+
 def _check_facts(facts: dict[str, str]) -> None:
     """What the engine relies on follows from the configuration, which has bounds of its own."""
     try:
@@ -68,7 +74,7 @@ def _check_facts(facts: dict[str, str]) -> None:
         raise WeightsError(cause) from error
     expected = {
         "stride": str(config.stride),
-        "halo": str(halo(config)),
+        "halo": "{}x{}".format(*halo(config)),
         "smallest": str(input_edge(config)),
     }
     for key, value in expected.items():

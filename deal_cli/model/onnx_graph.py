@@ -122,7 +122,7 @@ def to_onnx(network: Enhancer, weights_sha256: str, form: Form | None = None) ->
         "size": "{}x{}".format(*form.size) if form.size else ANY_SIZE,
         "precision": form.precision,
         "stride": str(config.stride),
-        "halo": str(halo(config)),
+        "halo": "{}x{}".format(*halo(config)),
         "smallest": str(input_edge(config)),
     }
     graph = model.graph

@@ -22,7 +22,7 @@ FACTS = Facts(
     weights="none",
     sha256="",
     stride=2,
-    halo=4,
+    halo=(4, 4),
     smallest=16,
 )
 

@@ -65,7 +65,9 @@ class Smoother(Backend):
     """`smoothed`, with the least halo that its radius and a stride of 2 allow."""
 
     def __init__(self) -> None:
-        super().__init__(Facts("numpy", "", "float32", "", "", "", stride=2, halo=2, smallest=4))
+        super().__init__(
+            Facts("numpy", "", "float32", "", "", "", stride=2, halo=(2, 2), smallest=4)
+        )
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         return smoothed(x)
@@ -269,7 +271,7 @@ def test_tiles_equal_the_whole_picture_with_the_bundled_weights() -> None:
     source = frame(np.clip(np.rint(scene.values + stripes), 0, 255), "uint8")
     whole = Restorer(backend, KEEP).restore(source).frame.values
     assert np.abs(whole - source.values).mean() > 3
-    tile = 2 * backend.facts.halo + 64
+    tile = 2 * max(backend.facts.halo) + 64
     assert tile < 307
     tiled = Restorer(backend, replace(KEEP, tile=tile)).restore(source).frame.values
     difference = np.abs(tiled - whole) / 255

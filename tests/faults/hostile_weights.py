@@ -235,8 +235,8 @@ def _graphs(sound: bytes) -> Iterator[tuple[str, bytes]]:
     yield "onnx-of-another-program", relu
     yield "onnx-stride-of-text", stating(stride="two")
     yield "onnx-stride-huge", stating(stride=str(10**9))
-    yield "onnx-halo-negative", stating(halo="-64")
-    yield "onnx-halo-huge", stating(halo=str(10**12))
+    yield "onnx-halo-negative", stating(halo="-64x-64")
+    yield "onnx-halo-huge", stating(halo=f"{10**12}x{10**12}")
     yield "onnx-smallest-huge", stating(smallest=str(10**9))
     yield "onnx-precision", stating(precision="\x1b[2Jfloat8")
     yield "onnx-float16-in-name", stating(precision="float16")

@@ -25,7 +25,7 @@ from deal_cli.jobs.bench import Bench, BenchRequest, bench, parse_size
 from deal_cli.jobs.bench_table import Row, write_speed
 from deal_cli.model.cost import network_cost
 
-FACTS = Facts("cpu", "a processor", "float32", "", "fake", "f" * 64, 2, 60, 16)
+FACTS = Facts("cpu", "a processor", "float32", "", "fake", "f" * 64, 2, (60, 60), 16)
 ROW = Row(
     "cpu", "a processor", "float32", "fake", "f" * 64, 512, 640, 8, 5,
     0.25, (0.2, 1.5), 4.0, 2**29, 29.4, 0.45, 50.0, 18.0, 2.352,

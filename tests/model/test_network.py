@@ -23,6 +23,7 @@ from deal_cli.model.network import (
     Scale,
     SpikingSeparation,
     folded,
+    grown,
     lif_spikes,
     mean_spike,
     receptive_radius,
@@ -32,7 +33,9 @@ from deal_cli.model.network import (
 Make = Callable[[NetworkConfig, int], Enhancer]
 
 SMALL = NetworkConfig(
-    width=6, stride=2, blocks=(BlockConfig("stm", 3, 5, 1), BlockConfig("ssm", 5, 3, 2))
+    width=6,
+    stride=2,
+    blocks=(BlockConfig("stm", 3, 5, 1, column=5), BlockConfig("ssm", 5, 3, 2)),
 )
 SMALL_PAPER = replace(SMALL, channels=3, stride=1, norm="batch", padding="reflect")
 
@@ -47,7 +50,12 @@ CONFIGS = st.builds(
     detail_radius=st.integers(0, 3),
     blocks=st.lists(
         st.builds(
-            BlockConfig, st.sampled_from(["stm", "ssm"]), KERNELS, KERNELS, st.integers(1, 3)
+            BlockConfig,
+            st.sampled_from(["stm", "ssm"]),
+            KERNELS,
+            KERNELS,
+            st.integers(1, 3),
+            st.sampled_from([1, 3, 7]),
         ),
         max_size=2,
     ).map(tuple),
@@ -63,14 +71,19 @@ def test_paper_has_the_published_number_of_parameters() -> None:
 
 
 def test_paper_sees_45_pixels_far() -> None:
-    assert receptive_radius(NETWORKS["paper"]) == 45
+    assert receptive_radius(NETWORKS["paper"]) == (45, 45)
+
+
+def test_column_contexts_see_farther_down_than_across() -> None:
+    down, across = receptive_radius(NETWORKS["deal"])
+    assert (down, across) == (75 + 3 * 2 * 16, 75)
 
 
 # What it sees -----------------------------------------------------------------------------------
 
 
-def reach(config: NetworkConfig) -> int:
-    """The farthest distance at which a point of light shows in the correction.
+def reach(config: NetworkConfig) -> tuple[int, int]:
+    """The farthest distances, down and across, at which a point of light shows in the correction.
 
     In a network of ones nothing cancels, no neuron is silent and every spike fires: on black
     ground, the output is above zero exactly where a path of convolutions leads. Padding does not
@@ -93,20 +106,20 @@ def reach(config: NetworkConfig) -> int:
         nn.init.zeros_(first.weight[:, : -config.channels])
         nn.init.constant_(first.bias, 0.5 * 9 * config.channels)
         light = float(config.stride * (2 * config.detail_radius + 1)) ** 2
-    size = 2 * receptive_radius(config) + 3 * config.stride
-    size -= size % config.stride
-    middle = size // 2 - size // 2 % config.stride
-    farthest = 0
+    size = [2 * radius + 3 * config.stride for radius in receptive_radius(config)]
+    size = [edge - edge % config.stride for edge in size]
+    middle = torch.tensor([edge // 2 - edge // 2 % config.stride for edge in size])
+    farthest = torch.zeros(2, dtype=torch.int64)
     for phase in range(config.stride):
-        x = torch.zeros(1, config.channels, size, size, dtype=torch.float64)
+        x = torch.zeros(1, config.channels, *size, dtype=torch.float64)
         at = middle + phase
-        x[:, 0, at, at] = light
+        x[:, 0, at[0], at[1]] = light
         with torch.no_grad():
             lit = network.correction(x)[0].amax(0).nonzero()
         assert lit.min() > 0, "the picture is too small for the proof"
-        assert lit.max() < size - 1, "the picture is too small for the proof"
-        farthest = max(farthest, int((lit - at).abs().max()))
-    return farthest
+        assert (lit < torch.tensor(size) - 1).all(), "the picture is too small for the proof"
+        farthest = torch.maximum(farthest, (lit - at).abs().amax(0))
+    return int(farthest[0]), int(farthest[1])
 
 
 @pytest.mark.parametrize("preset", ["paper", "deal"])
@@ -126,18 +139,21 @@ def test_no_change_beyond_the_receptive_radius_alters_an_output(
 ) -> None:
     config = replace(NETWORKS[preset], width=4)
     network = random_network(config, 1).double()
-    radius = receptive_radius(config)
+    radius = torch.tensor(receptive_radius(config))
     size = 2 * radius + 6
+    size += size % config.stride
     at = size // 2
-    x = torch.rand(1, config.channels, size, size, dtype=torch.float64)
+    x = torch.rand(1, config.channels, *size, dtype=torch.float64)
     for phase in range(config.stride):
+        row, column = at + phase
         changed = x.clone()
-        changed[:, :, at + phase, at + phase] += 5.0
+        changed[:, :, row, column] += 5.0
         with torch.no_grad():
             alters = (network(changed) - network(x))[0].abs().amax(0)
-        assert alters[at + phase, at + phase] > 0
-        distance = (alters > 1e-12).nonzero() - (at + phase)
-        assert radius // 3 < distance.abs().max() <= radius
+        assert alters[row, column] > 0
+        distance = ((alters > 1e-12).nonzero() - at - phase).abs().amax(0)
+        assert (distance > radius // 4).all()
+        assert (distance <= radius).all()
 
 
 # Cells ------------------------------------------------------------------------------------------
@@ -330,7 +346,8 @@ def test_height_and_width_are_free(config: NetworkConfig, height: int, width: in
 @settings(max_examples=15, deadline=None)
 @given(CONFIGS)
 def test_the_smallest_edge_is_the_least_that_can_be_mirrored(config: NetworkConfig) -> None:
-    network = Enhancer(replace(config, padding="reflect")).eval()
+    config = replace(config, padding="reflect")
+    network = Enhancer(config).eval()
     edge = smallest_edge(config)
     with torch.no_grad():
         assert network(torch.rand(1, config.channels, edge, edge)).shape[-1] == edge
@@ -378,3 +395,41 @@ def test_a_network_folds_where_it_is_also_on_a_gpu(
     x = torch.rand(1, config.channels, 20, 24, dtype=torch.float64).cuda()
     with torch.no_grad():
         torch.testing.assert_close(folded(network)(x), network(x), rtol=0, atol=1e-9)
+
+
+# Growth -----------------------------------------------------------------------------------------
+
+
+def without_columns(config: NetworkConfig) -> NetworkConfig:
+    return replace(config, blocks=tuple(replace(block, column=1) for block in config.blocks))
+
+
+def test_a_grown_network_is_the_same_function_until_its_contexts_learn(
+    random_network: Make,
+) -> None:
+    small = random_network(without_columns(SMALL), 3)
+    large = grown(small, SMALL).eval()
+    assert large.config == SMALL
+    x = torch.rand(2, 1, 24, 32)
+    torch.testing.assert_close(large(x), small(x), rtol=0, atol=0)
+    large(x).square().mean().backward()
+    context = large.blocks[0].exchange.column.conv.weight.grad  # type: ignore[union-attr]
+    assert isinstance(context, Tensor)
+    assert context.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(SMALL, width=8),
+        replace(SMALL, time_steps=3),
+        replace(SMALL, blocks=SMALL.blocks[:1]),
+        replace(SMALL, blocks=(*SMALL.blocks, *SMALL.blocks[:1])),
+        replace(SMALL, blocks=(replace(SMALL.blocks[0], dilation=2), *SMALL.blocks[1:])),
+        replace(SMALL, blocks=(replace(SMALL.blocks[0], column=7), *SMALL.blocks[1:])),
+        without_columns(SMALL),
+    ],
+)
+def test_nothing_but_column_contexts_can_grow(config: NetworkConfig) -> None:
+    with pytest.raises(ValueError, match="more than column contexts"):
+        grown(Enhancer(SMALL), config)

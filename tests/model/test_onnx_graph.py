@@ -22,7 +22,7 @@ import deal_cli
 from deal_cli.config import BlockConfig, NetworkConfig, from_mapping
 from deal_cli.errors import ExitCode, VerificationError, WeightsError
 from deal_cli.model.network import Enhancer, receptive_radius
-from deal_cli.model.onnx_facts import FORMAT, facts_of, fixed_size
+from deal_cli.model.onnx_facts import FORMAT, facts_of, fixed_size, stated_halo
 from deal_cli.model.onnx_graph import MOST_OPSET, OPSET, Form, least_opset, to_onnx
 
 DEAL = NetworkConfig(width=4, blocks=(BlockConfig("stm", 3, 3), BlockConfig("ssm", 5, 3, 2)))
@@ -185,8 +185,9 @@ def test_the_facts_of_the_network_are_inside(exported: Exported) -> None:
     assert facts["input_range"] == "[0, 1]"
     assert facts["channels"] == "1"
     assert int(facts["stride"]) == config.stride
-    assert int(facts["halo"]) % config.stride == 0
-    assert 0 <= int(facts["halo"]) - receptive_radius(config) < config.stride
+    for pixels, radius in zip(stated_halo(facts), receptive_radius(config), strict=True):
+        assert pixels % config.stride == 0
+        assert 0 <= pixels - radius < config.stride
     assert int(facts["smallest"]) >= 16
 
 
