@@ -158,6 +158,10 @@ class NetworkConfig:
 NETWORKS: Mapping[str, NetworkConfig] = types.MappingProxyType(
     {
         "deal": NetworkConfig(),
+        "deal-fast": NetworkConfig(
+            width=16,
+            blocks=(BlockConfig("ssm", 3, 3, 2, column=33), BlockConfig("stm", 3, 3, 1)),
+        ),
         "paper": NetworkConfig(
             channels=3,
             width=32,

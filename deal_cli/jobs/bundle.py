@@ -1,6 +1,8 @@
 """Put a run's best weights into `weights/`: enhancer, ONNX form, tone, generator, checksums.
 
-For those who publish weights: `python -m deal_cli.jobs.bundle runs/deal weights`.
+For those who publish weights: `python -m deal_cli.jobs.bundle runs/deal weights`, and for a second
+enhancer beside it `python -m deal_cli.jobs.bundle --alone runs/fast weights deal-fast`, which leaves
+tone predictor and generator as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import sys
 from pathlib import Path
 
 
-def bundle(run: Path, folder: Path, name: str = "deal") -> None:
+def bundle(run: Path, folder: Path, name: str = "deal", *, alone: bool = False) -> None:
     """Copy `run/best` into a weights folder as `name`, export it, and rewrite the checksums.
 
     Raises:
@@ -27,7 +29,7 @@ def bundle(run: Path, folder: Path, name: str = "deal") -> None:
     graph, _ = verified_graph(weights, Form())
     shutil.copyfile(weights.file.path, folder / f"{name}.safetensors")
     (folder / f"{name}.onnx").write_bytes(graph)
-    for part in (TONE, GENERATOR):
+    for part in () if alone else (TONE, GENERATOR):
         if (best / f"{part}.safetensors").is_file():
             shutil.copyfile(best / f"{part}.safetensors", folder / f"{part}.safetensors")
     write_checksums(folder)
@@ -43,4 +45,5 @@ def write_checksums(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    bundle(Path(sys.argv[1]), Path(sys.argv[2]))
+    arguments = [argument for argument in sys.argv[1:] if argument != "--alone"]
+    bundle(Path(arguments[0]), Path(arguments[1]), *arguments[2:], alone="--alone" in sys.argv)

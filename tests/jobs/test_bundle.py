@@ -94,3 +94,18 @@ def test_a_damaged_file_is_not_trusted(
 def test_an_unknown_name_is_told_the_known_ones() -> None:
     with pytest.raises(WeightsError, match="tiny"):
         find("deal")
+
+
+def test_a_second_enhancer_alone_leaves_tone_and_generator_as_they_are(
+    bundled: Path, fresh_weights: Path, tmp_path: Path
+) -> None:
+    folder, run = tmp_path / "weights", tmp_path / "run"
+    shutil.copytree(bundled, folder)
+    (run / "best").mkdir(parents=True)
+    shutil.copyfile(fresh_weights, run / "best" / "enhancer.safetensors")
+    save_generator(run / "best" / "generator.safetensors", Generator(GeneratorConfig(width=5)), {})
+    before = (folder / "generator.safetensors").read_bytes()
+    bundle(run, folder, "second", alone=True)
+    assert (folder / "generator.safetensors").read_bytes() == before
+    assert {"second.safetensors", "second.onnx"} < {path.name for path in folder.iterdir()}
+    assert "second.onnx" in (folder / "SHA256SUMS").read_text(encoding="utf-8")

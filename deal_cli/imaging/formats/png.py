@@ -35,9 +35,9 @@ SIGNATURE = chunks.SIGNATURE
 
 FORMAT = "png"
 
-# Thermal pictures hold smooth scenes and noise, and nothing that comes again. Of zlib's ways to find
-# repeats, run lengths alone are the fastest, and with the best of three simple filters in each row
-# they save more than a search at level 3, which takes nearly three times as long.
+# Thermal pictures hold smooth scenes and noise, and nothing that comes again. Of the ways of zlib
+# to find repeats, run lengths alone are the fastest, and behind the best of three simple filters in
+# each row they save more than a search at level 3, which takes nearly three times as long.
 LEVEL, STRATEGY, FILTERS = 1, "RLE", "FAST"
 
 XMP_KEYWORD = "XML:com.adobe.xmp"
