@@ -249,12 +249,13 @@ def train(
     """Train the enhancer against its adversary on a folder of clean pictures."""
     import dataclasses
 
-    from deal_cli.config import TrainConfig, load_toml
+    from deal_cli.config import TrainConfig
     from deal_cli.engine.backends import Purpose, Request, choose
     from deal_cli.jobs.budget import Budget, parse_budget
     from deal_cli.jobs.display import TrainDisplay
     from deal_cli.jobs.train import TrainRequest
     from deal_cli.jobs.train import train as run
+    from deal_cli.mapping import load_toml
 
     folder = out or Path("runs") / data.absolute().name
     if resume and (config, budget, seed, init) != (None, None, None, None):

@@ -1,25 +1,17 @@
-"""Every setting of the program, as frozen dataclasses: default < TOML file < flag.
+"""Every setting of the program, as frozen dataclasses, and what its values may be.
 
-An unknown key is an error that names the nearest known one, so that a misspelt setting never goes
-unnoticed. Standard library only: `deal --help` needs nothing else.
+Standard library only: `deal --help` needs nothing else.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import math
-import tomllib
 import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from deal_cli.errors import UsageError
-
-T = TypeVar("T")
+from deal_cli.errors import short
 
 #: Pixels a picture may have before it is refused unread, 400 megapixels: a small file can declare
 #: a size that no memory holds.
@@ -47,18 +39,9 @@ def _check_counts(config: Any, **most: int) -> None:
     for key, limit in most.items():
         value = getattr(config, key)
         if value < 1:
-            raise ValueError(f"'{key}' is {_short(value)}, not a number from 1 up")
+            raise ValueError(f"'{key}' is {short(value)}, not a number from 1 up")
         if value > limit:
-            raise ValueError(f"'{key}' is {_short(value)}, more than {limit}")
-
-
-def _short(value: object) -> str:
-    """A value of unknown make for a message of one line."""
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of thousands of digits
-        return "a huge number"
-    return text if len(text) <= 60 else text[:60] + "…"
+            raise ValueError(f"'{key}' is {short(value)}, more than {limit}")
 
 
 @dataclass(frozen=True)
@@ -85,7 +68,7 @@ class BlockConfig:
     def __post_init__(self) -> None:
         for key in ("kernel_in", "kernel_out", "column"):
             if getattr(self, key) < 1 or getattr(self, key) % 2 == 0:
-                value = _short(getattr(self, key))
+                value = short(getattr(self, key))
                 raise ValueError(f"'{key}' is {value}, not an odd number from 1 up")
         _check_counts(
             self,
@@ -143,7 +126,7 @@ class NetworkConfig:
         radius = self.detail_radius
         if not 0 <= radius <= MOST_DETAIL_RADIUS:
             raise ValueError(
-                f"'detail_radius' is {_short(radius)}, not a number from 0 to {MOST_DETAIL_RADIUS}"
+                f"'detail_radius' is {short(radius)}, not a number from 0 to {MOST_DETAIL_RADIUS}"
             )
         if len(self.blocks) > MOST_BLOCKS:
             raise ValueError(f"there are {len(self.blocks)} 'blocks', more than {MOST_BLOCKS}")
@@ -258,9 +241,9 @@ class GeneratorConfig:
         if not self.bounds or not all(0 < bound <= 1 for bound in self.bounds.values()):
             raise ValueError("'bounds' are not severities above 0 up to 1")
         if not 0 < self.budget < math.inf:
-            raise ValueError(f"'budget' is {_short(self.budget)}, not a number above 0")
+            raise ValueError(f"'budget' is {short(self.budget)}, not a number above 0")
         if not 0 <= self.least_kept < 1:
-            raise ValueError(f"'least_kept' is {_short(self.least_kept)}, not from 0 to below 1")
+            raise ValueError(f"'least_kept' is {short(self.least_kept)}, not from 0 to below 1")
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -300,10 +283,10 @@ class AdversaryConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.active_from <= self.active_to <= 1:
-            span = f"{_short(self.active_from)} to {_short(self.active_to)}"
+            span = f"{short(self.active_from)} to {short(self.active_to)}"
             raise ValueError(f"the adversary is active from {span}, not shares of the steps")
         if not 0 <= self.share <= 1:
-            raise ValueError(f"'share' is {_short(self.share)}, not from 0 to 1")
+            raise ValueError(f"'share' is {short(self.share)}, not from 0 to 1")
         for key, least in (
             ("ascent_steps", 0),
             ("ascent_every", 1),
@@ -311,10 +294,10 @@ class AdversaryConfig:
             ("attacks", 2),
         ):
             if getattr(self, key) < least:
-                raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not {least} or more")
+                raise ValueError(f"'{key}' is {short(getattr(self, key))}, not {least} or more")
         for key in ("diversity", "learning_rate"):
             if not 0 <= getattr(self, key) < math.inf:
-                raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not 0 or more")
+                raise ValueError(f"'{key}' is {short(getattr(self, key))}, not 0 or more")
 
     def active(self, steps: int) -> range:
         """The steps in which N_G takes part; at least one of however few, unless it never does."""
@@ -340,7 +323,7 @@ class ToneConfig:
     def __post_init__(self) -> None:
         _check_counts(self, width=MOST_TONE_WIDTH)
         if self.steps < 0:
-            raise ValueError(f"'steps' of the tone is {_short(self.steps)}, not 0 or more")
+            raise ValueError(f"'steps' of the tone is {short(self.steps)}, not 0 or more")
 
 
 @dataclass(frozen=True)
@@ -395,13 +378,13 @@ class TrainConfig:
         for config, keys in ((self, ("steps", "batch", "crop")), (self.tone, ("batch",))):
             for key in keys:
                 if getattr(config, key) < 1:
-                    raise ValueError(f"'{key}' is {_short(getattr(config, key))}, not 1 or more")
+                    raise ValueError(f"'{key}' is {short(getattr(config, key))}, not 1 or more")
         for key in ("border", "validate_every", "seed", "learning_rate", "fine_tuning_rate"):
             if not 0 <= getattr(self, key) < math.inf:
-                raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not 0 or more")
+                raise ValueError(f"'{key}' is {short(getattr(self, key))}, not 0 or more")
         for key in ("ema", "warmup"):
             if not 0 <= getattr(self, key) < 1:
-                raise ValueError(f"'{key}' is {_short(getattr(self, key))}, not from 0 to below 1")
+                raise ValueError(f"'{key}' is {short(getattr(self, key))}, not from 0 to below 1")
         if not self.clip > 0 or not 0 <= self.weight_decay < math.inf:
             raise ValueError("'clip' is not above 0, or 'weight_decay' not 0 or more")
         if self.objective == "published" and self.crop < SSIM_EDGE:
@@ -412,7 +395,7 @@ class TrainConfig:
             ("odds", tuple(self.sampler.odds.values())),
         ):
             if not sum(odds) > 0 or min(odds) < 0:
-                raise ValueError(f"'{key}' are {_short(list(odds))}, not odds of 0 and more")
+                raise ValueError(f"'{key}' are {short(list(odds))}, not odds of 0 and more")
         if self.crop % self.network.stride:
             stride = self.network.stride
             raise ValueError(
@@ -422,93 +405,3 @@ class TrainConfig:
     def validation_interval(self) -> int:
         """Steps between validations."""
         return self.validate_every or -(-self.steps // 10)
-
-
-def load_toml(cls: type[T], path: Path) -> T:
-    """The settings of a TOML file over the defaults of `cls`.
-
-    Raises:
-        UsageError: the file is missing or not TOML, a key is unknown, or a value does not fit.
-    """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot be read ({error.strerror})", file=path) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        remedy = "mend it, or take it from a copy"
-        raise UsageError(f"is not valid TOML ({error})", file=path, remedy=remedy) from error
-    return from_mapping(cls, table, where=str(path))
-
-
-def from_mapping(cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    """`cls` filled from a nested mapping (TOML or JSON); keys left out keep their defaults.
-
-    Raises:
-        UsageError: a key is unknown (the nearest known one is named) or a value does not fit.
-    """
-    hints = typing.get_type_hints(cls)
-    for key in table:
-        if key not in hints:
-            near = difflib.get_close_matches(key[:60], hints, n=1, cutoff=0.0)[0]
-            raise UsageError(
-                f"unknown key {_short(key)}", file=where, remedy=f"did you mean '{near}'?"
-            )
-    values = {k: _convert(hints[k], v, where=where, key=k) for k, v in table.items()}
-    try:
-        return cls(**values)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{cls.__name__}: {error}", file=where) from error
-
-
-def to_mapping(config: Any) -> dict[str, Any]:
-    """A configuration as plain nested dictionaries, ready for TOML or JSON."""
-    plain: dict[str, Any] = dataclasses.asdict(config)
-    return plain
-
-
-def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
-    """`value` as the type `hint` says, or a UsageError that names the key."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if isinstance(value, Mapping):
-            return from_mapping(hint, value, where=where)
-    elif origin is tuple and isinstance(value, list | tuple):
-        items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(items) == len(value):
-            pairs = zip(items, value, strict=True)
-            return tuple(_convert(h, v, where=where, key=key) for h, v in pairs)
-    elif origin is not None and isinstance(value, Mapping) and len(arguments) == 2:
-        return {
-            k: _convert(arguments[1], v, where=where, key=f"{key}.{k}") for k, v in value.items()
-        }
-    elif origin is Literal:
-        if value in arguments:
-            return value
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif (
-        isinstance(hint, type)
-        and isinstance(value, hint)
-        and isinstance(value, bool) == (hint is bool)
-    ):
-        return value
-    raise UsageError(
-        f"'{key}' cannot be {_short(value)}", file=where, remedy=f"it is {_spell(hint)}"
-    )
-
-
-def _spell(hint: Any) -> str:
-    """A type in words a user of TOML knows."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin is tuple and arguments[-1] is Ellipsis:
-        return f"a list, each item {_spell(arguments[0])}"
-    if origin is tuple:
-        return f"a list of {len(arguments)}, each item {_spell(arguments[0])}"
-    if origin is not None:
-        return f"a table, each value {_spell(arguments[-1])}"
-    if dataclasses.is_dataclass(hint):
-        return "a table"
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    return words.get(hint, str(hint))

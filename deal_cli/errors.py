@@ -78,3 +78,12 @@ class WeightsError(DealError):
     """Weights are missing, damaged, or belong to another architecture."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+
+def short(value: object) -> str:
+    """A value of unknown make for a message of one line."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a huge number"
+    return text if len(text) <= 60 else text[:60] + "…"

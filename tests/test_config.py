@@ -18,11 +18,9 @@ from deal_cli.config import (
     NetworkConfig,
     SamplerConfig,
     TrainConfig,
-    from_mapping,
-    load_toml,
-    to_mapping,
 )
 from deal_cli.errors import ExitCode, UsageError
+from deal_cli.mapping import from_mapping, load_toml, to_mapping
 
 
 def written(folder: Path, text: str) -> Path:

@@ -1,8 +1,8 @@
 """Put a run's best weights into `weights/`: enhancer, ONNX form, tone, generator, checksums.
 
 For those who publish weights: `python -m deal_cli.jobs.bundle runs/deal weights`, and for a second
-enhancer beside it `python -m deal_cli.jobs.bundle --alone runs/fast weights deal-fast`, which leaves
-tone predictor and generator as they are.
+enhancer beside it `python -m deal_cli.jobs.bundle --alone runs/fast weights deal-fast`, which keeps
+tone predictor and generator.
 """
 
 from __future__ import annotations

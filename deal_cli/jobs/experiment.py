@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deal_cli.config import TrainConfig, load_toml
+from deal_cli.config import TrainConfig
 from deal_cli.engine.backends import Request
 from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.imaging.files import PICTURE_SUFFIXES
 from deal_cli.jobs.benchmark_page import commit_of, describe_machine, write_section
 from deal_cli.jobs.evaluate import evaluate, evenly_spaced
 from deal_cli.jobs.train_views import VALIDATION_TASKS
+from deal_cli.mapping import load_toml
 
 if TYPE_CHECKING:
     import torch

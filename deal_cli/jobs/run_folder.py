@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.config import TrainConfig, load_toml, to_mapping
+from deal_cli.config import TrainConfig
 from deal_cli.errors import UsageError, WeightsError
 from deal_cli.imaging.files import write_frame, written_whole
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.whole import exists, make_folder
 from deal_cli.jobs.train_state import State
+from deal_cli.mapping import load_toml, to_mapping
 
 if TYPE_CHECKING:
     from torch import Tensor

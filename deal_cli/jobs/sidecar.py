@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import deal_cli
-from deal_cli.config import from_mapping
 from deal_cli.errors import UsageError
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.imaging.whole import written_whole
+from deal_cli.mapping import from_mapping
 
 if TYPE_CHECKING:
     from deal_cli.model.sampler import Recipe, Step

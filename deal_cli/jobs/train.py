@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deal_cli.config import TrainConfig, to_mapping
+from deal_cli.config import TrainConfig
 from deal_cli.engine import hardware
 from deal_cli.engine.backends import Choice
 from deal_cli.engine.torch_backend import lower_precision
@@ -42,6 +42,7 @@ from deal_cli.jobs.run_folder import RunFolder, Tally
 from deal_cli.jobs.train_state import State, first_state
 from deal_cli.jobs.train_tone import copy_tone, train_tone
 from deal_cli.jobs.train_views import Plan, Watcher, sample_grid, validate
+from deal_cli.mapping import to_mapping
 
 if TYPE_CHECKING:
     import torch

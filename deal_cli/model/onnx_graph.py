@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 import deal_cli
-from deal_cli.config import NetworkConfig, to_mapping
+from deal_cli.config import NetworkConfig
 from deal_cli.errors import VerificationError
+from deal_cli.mapping import to_mapping
 from deal_cli.model.network import Enhancer, folded, halo, input_edge
 from deal_cli.model.onnx_facts import ANY_SIZE, FORMAT, Precision, Size
 

@@ -22,10 +22,9 @@ from deal_cli.config import (
     MOST_TONE_WIDTH,
     GeneratorConfig,
     NetworkConfig,
-    from_mapping,
-    to_mapping,
 )
 from deal_cli.errors import UsageError, WeightsError
+from deal_cli.mapping import from_mapping, to_mapping
 from deal_cli.model.degradations import OPERATIONS
 from deal_cli.model.generator import Generator
 from deal_cli.model.network import Enhancer

@@ -18,7 +18,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from deal_cli.config import BlockConfig, NetworkConfig, to_mapping
+from deal_cli.config import BlockConfig, NetworkConfig
+from deal_cli.mapping import to_mapping
 from deal_cli.model import weights
 from deal_cli.model.network import Enhancer
 from deal_cli.model.onnx_graph import to_onnx
@@ -39,6 +40,7 @@ BOMBS: dict[str, dict[str, Any]] = {
     "detail-radius": {"detail_radius": 10**9},
     "dilation": {"blocks": [{"kind": "stm", "kernel_in": 3, "kernel_out": 3, "dilation": 10**8}]},
     "kernel": {"blocks": [{"kind": "stm", "kernel_in": 10**9 + 1, "kernel_out": 3}]},
+    "column": {"blocks": [{"kind": "stm", "kernel_in": 3, "kernel_out": 3, "column": 10**9 + 1}]},
     "blocks": {"blocks": [{"kind": "stm", "kernel_in": 3, "kernel_out": 3}] * 5000},
     "reach": {"blocks": [{"kind": "stm", "kernel_in": 63, "kernel_out": 63, "dilation": 32}] * 64},
     "wide-as-allowed": {

@@ -31,7 +31,6 @@ from deal_cli.imaging.scenes import draw_scene  # noqa: E402
 
 MIB = 2**20
 SCENES = 16  # different ones; the files repeat them
-SETTLE = 100  # files after which start-up is over
 
 
 @dataclass(frozen=True)
@@ -55,28 +54,29 @@ def fill(folder: Path, files: int, height: int, width: int) -> None:
         (folder / f"frame{number}.png").write_bytes(pictures[number % SCENES])
 
 
-def restore(source: Path, target: Path, marks: set[int]) -> Run:
+def restore(source: Path, target: Path, marks: set[int], request: Request) -> Run:
     """Run `deal restore` and watch it."""
     command = [sys.executable, "-m", "deal_cli", "restore", source, "-o", target, "--json", "-q"]
+    command += ["--weights", request.weights, "--backend", request.backend]
     process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    memory, started, done = {}, 0.0, 0
+    settle, memory, started, done = min(marks), dict[int, float](), 0.0, 0
     for done, line in enumerate(process.stdout, 1):
         row = json.loads(line)
         assert row["status"] == "restored", row
-        if done == SETTLE:
+        if done == settle:
             started = time.perf_counter()
         if done in marks:
             memory[done] = _status(process.pid, "VmRSS")
             peak = _status(process.pid, "VmHWM")
     finished = time.perf_counter()
     assert process.wait() == 0
-    return Run(memory, peak, (done - SETTLE) / (finished - started))
+    return Run(memory, peak, (done - settle) / (finished - started))
 
 
-def network_rate(height: int, width: int, seconds: float = 10) -> float:
+def network_rate(height: int, width: int, request: Request, seconds: float = 10) -> float:
     """Pictures a second of the network alone, from memory to memory, in the restorer's batches."""
-    restorer, _ = open_restorer(Request(), Settings(tone="keep"))
+    restorer, _ = open_restorer(request, Settings(tone="keep"))
     batch = restorer.capacity(height, width)
     pictures = np.random.default_rng(0).random((batch, 1, height, width), np.float32)
     restorer.backend.run(pictures)
@@ -100,16 +100,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--size", default="160x120", help="WIDTHxHEIGHT")
+    parser.add_argument("--weights", default="deal")
+    parser.add_argument("--backend", default="auto")
     options = parser.parse_args()
+    request = Request(options.backend, options.weights)
     width, height = map(int, options.size.split("x"))
-    marks = {SETTLE, *range(1000, options.files, 1000), options.files - 1}
+    settle = min(100, options.files // 5)  # files after which start-up is over
+    marks = {settle, *range(1000, options.files, 1000), options.files - 1}
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in"), Path(folder, "out")
         source.mkdir()
         fill(source, options.files, height, width)
-        before = network_rate(height, width)
-        run = restore(source, target, marks)
-        after = network_rate(height, width)
+        before = network_rate(height, width, request)
+        run = restore(source, target, marks, request)
+        after = network_rate(height, width, request)
         assert len(list(target.iterdir())) == options.files
         shutil.rmtree(target)
     for files, mib in run.memory.items():

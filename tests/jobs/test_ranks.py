@@ -45,7 +45,8 @@ STEPS = """
 import sys
 from pathlib import Path
 import torch
-from deal_cli.config import TrainConfig, load_toml
+from deal_cli.config import TrainConfig
+from deal_cli.mapping import load_toml
 from deal_cli.engine.backends import Choice
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.jobs.dataset import build_pyramid

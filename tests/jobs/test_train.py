@@ -29,7 +29,6 @@ from deal_cli.config import (
     SamplerConfig,
     ToneConfig,
     TrainConfig,
-    load_toml,
 )
 from deal_cli.engine.backends import Choice
 from deal_cli.errors import DealError, PictureError, UsageError, WeightsError
@@ -49,6 +48,7 @@ from deal_cli.jobs.train import (
 from deal_cli.jobs.train_state import State, first_state, schedule
 from deal_cli.jobs.train_tone import train_tone
 from deal_cli.jobs.train_views import Plan
+from deal_cli.mapping import load_toml
 from deal_cli.model.generator import attack
 from deal_cli.model.tensor_file import read_safetensors, write_safetensors
 from deal_cli.model.weights import (

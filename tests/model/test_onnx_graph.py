@@ -19,8 +19,9 @@ import torch
 from onnx import TensorProto, helper
 
 import deal_cli
-from deal_cli.config import BlockConfig, NetworkConfig, from_mapping
+from deal_cli.config import BlockConfig, NetworkConfig
 from deal_cli.errors import ExitCode, VerificationError, WeightsError
+from deal_cli.mapping import from_mapping
 from deal_cli.model.network import Enhancer, receptive_radius
 from deal_cli.model.onnx_facts import FORMAT, facts_of, fixed_size, stated_halo
 from deal_cli.model.onnx_graph import MOST_OPSET, OPSET, Form, least_opset, to_onnx
