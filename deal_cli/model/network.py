@@ -160,15 +160,15 @@ class Exchange(nn.Module):
         self.second_norm = _norm(config) if normed else nn.Identity()
         self.inward = _conv(config, block.kernel_in, dilation=block.dilation)
         self.inward_norm = _norm(config) if normed else nn.Identity()
-        self.column = ColumnContext(config, block.column) if block.column > 1 else None
+        wanted = block.column > 1
+        self.column: nn.Module = ColumnContext(config, block.column) if wanted else nn.Identity()
         self.outward = _conv(config, block.kernel_out)
 
     def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
         u = F.relu(self.first_norm(self.first(h)), inplace=True)
         u = _joined(self.second_norm(self.second(u)), h)
         r = _joined(self.inward_norm(self.inward(u)), r)
-        if self.column is not None:
-            r = self.column(r)
+        r = self.column(r)
         return self.outward(r), r
 
 
@@ -194,6 +194,13 @@ class ColumnContext(nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         context: Tensor = self.conv(r)
         return context.add_(r)
+
+    def whole(self) -> nn.Conv2d:
+        """The same as one convolution, whose middle tap holds the sum."""
+        conv = copy.deepcopy(self.conv)
+        with torch.no_grad():
+            conv.weight[:, :, conv.kernel_size[0] // 2] += 1
+        return conv
 
 
 class Scale(nn.Module):
@@ -326,6 +333,8 @@ def folded(network: Enhancer) -> Enhancer:
             norm = f"{conv}_norm"
             setattr(exchange, conv, _fold(getattr(exchange, conv), getattr(exchange, norm)))
             setattr(exchange, norm, nn.Identity())
+        if isinstance(exchange.column, ColumnContext):
+            exchange.column = exchange.column.whole()
         if isinstance(block, SpikingSeparation):
             block.mix = _fold(block.mix, block.norm)
         else:
