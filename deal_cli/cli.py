@@ -193,7 +193,8 @@ def degrade(
 ) -> None:
     """Degrade pictures, or drawn scenes, as the degradation generator chooses."""
     from deal_cli.engine.backends import Request
-    from deal_cli.jobs.degrade import DegradeRequest, open_batch
+    from deal_cli.jobs.degrade import open_batch
+    from deal_cli.jobs.degrade_plan import DegradeRequest
     from deal_cli.jobs.display import DegradeReport, Display
 
     request = DegradeRequest(

@@ -55,8 +55,8 @@ class TorchBackend(Backend):
             lower = placed(folded(network), device, dtype)
             with torch.inference_mode():
                 x = torch.from_numpy(check_pictures()).to(device)
-                pair = (self._restore(form, x).cpu().numpy() for form in (reference, lower))
-            distance = agreement(*pair)
+                restored = [self._restore(form, x).cpu().numpy() for form in (reference, lower)]
+            distance = agreement(*restored)
             if distance >= PRECISION_FLOOR:
                 self._network = lower
                 note = f"{note}, {distance:.0f} dB from float32"

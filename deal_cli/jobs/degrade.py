@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import zlib
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from deal_cli.config import MAX_PIXELS
-from deal_cli.engine.backends import Choice, Purpose, Request, choose
+from deal_cli.engine.backends import Choice, Purpose, choose
 from deal_cli.engine.degrader import Degraded, Degrader
 from deal_cli.errors import DealError, OutputError, PictureError, UsageError, WeightsError
 from deal_cli.imaging.files import (
-    PICTURE_SUFFIXES,
     check_target,
     encode,
     read_frame,
@@ -32,84 +28,19 @@ from deal_cli.imaging.files import (
 )
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.whole import exists, make_folder, written_whole
-from deal_cli.jobs.pipeline import Passed, overlapped
-from deal_cli.jobs.plan import (
-    STREAM,
-    Item,
-    names_a_file,
-    output_folder,
-    plan_items,
-    refuse_collisions,
+from deal_cli.jobs.degrade_plan import (
+    GENERATOR,
+    DegradeRequest,
+    Task,
+    checksum,
+    followed_by,
+    plan_tasks,
 )
+from deal_cli.jobs.pipeline import Passed, overlapped
 from deal_cli.jobs.sidecar import Scene, Sidecar, read_sidecar
 
 #: Shares of a whole attack, by name.
 SEVERITIES = {"min": 0.02, "low": 0.25, "medium": 0.5, "high": 0.75, "max": 1.0}
-
-GENERATOR = "generator"  # the bundled weights
-SCENES = 8  # drawn where no input is given
-CLEAN, DEGRADED = "clean", "degraded"  # the two folders of pairs
-
-
-@dataclass(frozen=True)
-class DegradeRequest:
-    """What to degrade, how, and where to; None is the default, which a replay does without.
-
-    Attributes:
-        inputs: files, folders, patterns or lists (see `plan_items`); none: scenes are drawn, or
-            the input that `replay` names is taken.
-        out: a folder; for one picture a file.
-        engine: backend, and the generator's weights.
-        severity: a name in `SEVERITIES`, or a number from 0 to 1.
-        operations: names separated by commas; N_G's choice where none are given.
-        count: degraded pictures of each input, or of scenes.
-        seed: of everything drawn.
-        pairs: write what was degraded as well, in a folder beside.
-        replay: a sidecar to follow instead of N_G.
-        recursive: look into the folders below a folder as well.
-        luminance: turn false colour into its luminance in place of refusing it.
-        max_pixels: larger pictures are refused before they are decoded.
-        overwrite: replace outputs that exist.
-    """
-
-    inputs: Sequence[str] = ()
-    out: str = DEGRADED
-    engine: Request = Request(weights=GENERATOR)
-    severity: str | None = None
-    operations: str | None = None
-    count: int | None = None
-    seed: int | None = None
-    pairs: bool = False
-    replay: Path | None = None
-    recursive: bool = False
-    luminance: bool = False
-    max_pixels: int = MAX_PIXELS
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Task:
-    """One degraded picture to make.
-
-    Attributes:
-        source: the file or scene to degrade.
-        name: of the source below what led to it.
-        copy: which of its degraded pictures, from 1.
-        target: the file to write; its sidecar lies beside it.
-        clean: where the source is written as well.
-        error: why nothing can be made of it, when that is known already.
-    """
-
-    source: Path | Scene
-    name: Path
-    copy: int
-    target: Path
-    clean: Path | None = None
-    error: DealError | None = None
-
-    @property
-    def sidecar(self) -> Path:
-        return self.target.with_name(self.target.name + ".json")
 
 
 @dataclass(frozen=True)
@@ -169,9 +100,9 @@ def open_batch(request: DegradeRequest) -> Batch:
         BackendError: the backend asked for cannot be had.
         WeightsError: the generator's weights are not usable.
     """
-    followed = _followed(request)
+    followed = followed_by(request)
     severity = _share(request.severity or "medium")
-    tasks = _plan(request, followed)
+    tasks = plan_tasks(request, followed)
     operations = request.operations
     names = None if operations is None else frozenset(n.strip() for n in operations.split(","))
     choice = choose(request.engine, Purpose.DEGRADATION)
@@ -211,7 +142,7 @@ class Batch:
         Raises:
             DealError: what no other picture would survive either.
         """
-        for folder in {path.parent for task in self.tasks for path in _written(task)}:
+        for folder in {path.parent for task in self.tasks for path in task.written}:
             remove_remains(folder)
         # Each picture is degraded in a way of its own, so they are worked on where they are
         # written, two at a time; between reading and that there is nothing to do.
@@ -253,7 +184,7 @@ class Batch:
         told = self.followed
         if told is None:
             seed = self.request.seed or 0
-            rng = np.random.default_rng((seed, _checksum(task.name), task.copy))
+            rng = np.random.default_rng((seed, checksum(task.name), task.copy))
             return (
                 self.degrader.degrade(frame, rng, self.severity, self.operations),
                 self.severity,
@@ -287,129 +218,6 @@ class Batch:
             )
         with written_whole(path) as stream:
             stream.write(data)
-
-
-def _plan(request: DegradeRequest, followed: Sidecar | None) -> tuple[Task, ...]:
-    """Every degraded picture to make, before any work.
-
-    Raises:
-        UsageError: see `plan_items`; or a count or seed that makes no sense.
-    """
-    if STREAM in request.inputs or request.out == STREAM:
-        raise UsageError("a pipe has no room for a sidecar", remedy="give files and a folder")
-    for option, value, least in (("--count", request.count, 1), ("--seed", request.seed, 0)):
-        if value is not None and value < least:
-            raise UsageError(f"{value} for {option}", remedy=f"it takes {least} and more")
-    if request.inputs:
-        tasks = list(_of_files(request))
-    elif followed:
-        tasks = [_recorded(request, followed)]
-    else:
-        tasks = list(_of_scenes(request))
-    if request.pairs:
-        folder = output_folder(request.out, 2 * len(tasks))
-        tasks = [_paired(task, folder) for task in tasks]
-    written = [
-        Item(task.source, path, task.error)
-        for task in tasks
-        if isinstance(task.source, Path)
-        for path in _written(task)
-    ]
-    refuse_collisions(written, overwrite=None)
-    return tuple(tasks)
-
-
-def _of_files(request: DegradeRequest) -> Iterator[Task]:
-    count, out = request.count or 1, Path(request.out)
-    if count > 1:
-        output_folder(request.out, count)
-    items = plan_items(request.inputs, request.out, recursive=request.recursive, overwrite=None)
-    for item in items:
-        assert item.source is not None
-        assert item.target is not None
-        name = Path(item.source.name) if item.target == out else item.target.relative_to(out)
-        for copy in range(1, 2 if item.error else count + 1):
-            yield Task(item.source, name, copy, _numbered(item.target, copy), None, item.error)
-
-
-def _of_scenes(request: DegradeRequest) -> Iterator[Task]:
-    count = SCENES if request.count is None else request.count
-    for number in range(1, count + 1):
-        name = Path(f"scene_{number:04d}.png")
-        seed = np.random.SeedSequence((request.seed or 0, _checksum(name))).generate_state(1)[0]
-        yield Task(Scene(int(seed)), name, 1, _single_or_in(request.out, name, count))
-
-
-def _recorded(request: DegradeRequest, followed: Sidecar) -> Task:
-    """The picture that a sidecar was written for, under the name the sidecar gives it."""
-    assert request.replay is not None
-    source, name = followed.source, Path(request.replay.stem)
-    if name.suffix.lower() not in PICTURE_SUFFIXES:
-        name = Path("scene.png" if isinstance(source, Scene) else source.name)
-    if isinstance(source, Path) and not _is_file(source):
-        raise UsageError(
-            f"was made of {source}, which is not there",
-            file=request.replay,
-            remedy="give the picture as INPUT",
-        )
-    return Task(source, name, 1, _single_or_in(request.out, name, 1))
-
-
-def _single_or_in(out: str, name: Path, count: int) -> Path:
-    """Where a picture goes: the file that `out` is, for one, or into the folder."""
-    if count == 1 and names_a_file(Path(out)):
-        return Path(out)
-    return output_folder(out, count) / name
-
-
-def _paired(task: Task, folder: Path) -> Task:
-    """The task with its two pictures in the two folders of pairs."""
-    name = task.target.relative_to(folder)
-    return replace(task, target=folder / DEGRADED / name, clean=folder / CLEAN / name)
-
-
-def _numbered(path: Path, copy: int) -> Path:
-    return path if copy == 1 else path.with_name(f"{path.stem}_{copy}{path.suffix}")
-
-
-def _written(task: Task) -> list[Path]:
-    return [task.target, task.sidecar, *([task.clean] if task.clean else [])]
-
-
-def _checksum(name: Path) -> int:
-    return zlib.crc32(os.fsencode(name.as_posix()))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _followed(request: DegradeRequest) -> Sidecar | None:
-    """The sidecar to replay, when one is given.
-
-    Raises:
-        UsageError: it is none, or something else is asked for that it settles.
-    """
-    if request.replay is None:
-        return None
-    settled = {
-        "--severity": request.severity,
-        "--ops": request.operations,
-        "--count": request.count,
-        "--seed": request.seed,
-        "--weights": None if request.engine.weights == GENERATOR else request.engine.weights,
-    }
-    given = [option for option, value in settled.items() if value is not None]
-    if given:
-        raise UsageError(
-            "a replay does what its sidecar says",
-            file=request.replay,
-            remedy=f"leave out {', '.join(given)}, or --replay",
-        )
-    return read_sidecar(request.replay)
 
 
 def _share(severity: str) -> float:

@@ -19,7 +19,8 @@ from deal_cli.errors import DealError, ExitCode, UsageError, WeightsError
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.degrade import SEVERITIES, DegradeRequest, Outcome, open_batch
+from deal_cli.jobs.degrade import SEVERITIES, Outcome, open_batch
+from deal_cli.jobs.degrade_plan import DegradeRequest
 from deal_cli.model.generator import Generator
 from deal_cli.model.weights import save_generator
 
