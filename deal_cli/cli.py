@@ -36,7 +36,7 @@ app = typer.Typer(
 Backend = Annotated[
     str, typer.Option(help="auto, cuda, cuda:N, onnx or cpu. auto says what it chose.")
 ]
-Weights = Annotated[str, typer.Option(help="A bundled name, or a .safetensors or .onnx file.")]
+Weights = Annotated[str, typer.Option(help="deal, deal-fast, or a .safetensors or .onnx file.")]
 ToneChoice = Annotated[
     Literal["auto", "keep", "restore"],
     typer.Option(
@@ -280,7 +280,7 @@ def train(
 
 @app.command()
 def export(
-    weights: Annotated[str, typer.Option(help="A bundled name, or a .safetensors file.")] = "deal",
+    weights: Annotated[str, typer.Option(help="deal, deal-fast, or a .safetensors file.")] = "deal",
     onnx: Annotated[bool, typer.Option("--onnx", help="The format to write: ONNX.")] = False,
     out: Annotated[
         Path | None,

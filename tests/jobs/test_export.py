@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from deal_cli.config import NetworkConfig
+from deal_cli.config import NETWORKS, NetworkConfig
 from deal_cli.engine import torch_backend
 from deal_cli.engine.backends import Choice, Request, open_backend
 from deal_cli.engine.restorer import Settings, open_restorer
@@ -364,10 +364,19 @@ def test_an_output_that_cannot_be_written_is_told(
     assert caught.value.exit_code is ExitCode.FAILED
 
 
-def test_the_bundled_graph_is_what_is_exported_today(typed: tuple[Any, Path]) -> None:
-    bundled, today = (
-        onnx.load(path).graph for path in (ROOT / "weights/deal.onnx", typed[1] / "deal.onnx")
-    )
+@pytest.mark.parametrize("name", ["deal", "deal-fast"])
+def test_the_bundled_graph_is_what_is_exported_today(
+    name: str, typed: tuple[Any, Path], tmp_path: Path
+) -> None:
+    path = typed[1] / "deal.onnx"
+    if name != "deal":
+        path = export(ExportRequest(name, True, tmp_path / "today.onnx")).path
+    bundled, today = (onnx.load(file).graph for file in (ROOT / "weights" / f"{name}.onnx", path))
     assert [node.op_type for node in bundled.node] == [node.op_type for node in today.node]
     for ours, theirs in zip(bundled.initializer, today.initializer, strict=True):
         assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["deal", "deal-fast"])
+def test_bundled_weights_are_those_of_their_preset(name: str) -> None:
+    assert load_enhancer(name).config == NETWORKS[name]
