@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 
-# Options of glibc's mallopt, from its <malloc.h>, and what they are set to.
+# Options of glibc's mallopt, from its <malloc.h>.
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
-KEPT = {ARENA_MAX: 1, MMAP_THRESHOLD: 2**26, TRIM_THRESHOLD: 2**30}
+MAPPED_FROM = 2**26, 2**25  # bytes; old releases refuse the first
+KEPT = 2**30  # bytes
 
 
 @functools.cache
@@ -91,14 +92,16 @@ def keep_freed_memory() -> bool:
 
     glibc gives the memory of a feature map back to the system as soon as it is freed, and each
     layer has its pages mapped and zeroed again: a fifth of the time of a picture, and far more
-    where several threads do it at once. Blocks above 64 MiB, more than a feature map of a tile,
-    still go back, and so does what lies free beyond 1 GiB. For the process and for good.
+    where several threads do it at once. Blocks above 64 MiB, twice a feature map of the default
+    network in a tile, still go back, and so does what lies free beyond 1 GiB. For the process and
+    for good.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    told = [libc.mallopt(option, value) for option, value in KEPT.items()]
-    return all(told)
+    if not any(libc.mallopt(MMAP_THRESHOLD, size) for size in MAPPED_FROM):
+        return False  # the rest alone would end the growth of this threshold, and do harm
+    return bool(libc.mallopt(TRIM_THRESHOLD, KEPT) and libc.mallopt(ARENA_MAX, 1))
 
 
 @contextlib.contextmanager

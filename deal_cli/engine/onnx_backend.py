@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from deal_cli.engine.contract import Backend, Batch, Facts, OutOfMemoryError
 from deal_cli.errors import BackendError, WeightsError
 
 if TYPE_CHECKING:
+    from deal_cli.model.onnx_facts import Precision
     from deal_cli.model.weights import EnhancerWeights
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -33,10 +35,8 @@ class OnnxBackend(Backend):
         self._pool = ThreadPoolExecutor(facts.parallel, "network")
 
     def run(self, x: Batch) -> Batch:
-        from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
-
         self.facts.check_size(*x.shape[2:])
-        out = np.empty_like(x)
+        out = np.empty(x.shape, np.float32)
         try:
             if self._single is not None and len(x) > 1:
                 list(self._pool.map(lambda at: _run_into(self._single, x, out, at), _each(x)))
@@ -44,7 +44,7 @@ class OnnxBackend(Backend):
                 # A graph for one size takes one picture at a time.
                 for at in _each(x) if self.facts.only else (slice(None),):
                     _run_into(self._session, x, out, at)
-        except RuntimeException as error:
+        except Exception as error:  # of several classes that have no parent of their own
             if "allocate memory" in str(error):
                 raise OutOfMemoryError from error
             raise
@@ -92,43 +92,47 @@ def open_form(weights: EnhancerWeights, providers: list[str]) -> OnnxBackend:
     """The ONNX form of weights: in float16 on a GPU, where it agrees with float32, else in that."""
     file = weights.file
 
-    def opened(data: bytes, providers: list[str]) -> OnnxBackend:
+    def opened(precision: Precision, providers: list[str]) -> OnnxBackend:
+        data = _form(weights, precision)
         return open_graph(data, file.name, file.sha256, file.path, providers)
 
-    data = _float32_form(weights)
-    if providers[0] != CUDA:
-        return opened(data, providers)
-    from deal_cli.model.onnx_graph import Form, to_onnx
+    full = opened("float32", providers)
+    if full.facts.device != CUDA:
+        return full
+    try:
+        half, x = opened("float16", providers), check_pictures()
+        distance = agreement(full.run(x), half.run(x))
+    except (WeightsError, OutOfMemoryError) as error:
+        note = f"float16 cannot be used ({error})"
+    else:
+        note = f"float16 is {distance:.0f} dB from float32, to be used from {PRECISION_FLOOR:.0f}"
+        if distance >= PRECISION_FLOOR:
+            full = half
+    full.facts = replace(full.facts, note=note)
+    return full
 
-    half = opened(to_onnx(weights.network(), file.sha256, Form("float16")), providers)
-    x = check_pictures()
-    distance = agreement(opened(data, [CPU]).run(x), half.run(x))
-    chosen = half if distance >= PRECISION_FLOOR else opened(data, providers)
-    note = f"float16 is {distance:.0f} dB from float32, to be used from {PRECISION_FLOOR:.0f} on"
-    chosen.facts = replace(chosen.facts, note=note)
-    return chosen
 
-
-def _float32_form(weights: EnhancerWeights) -> bytes:
-    """The graph that lies beside weights where it is theirs, else a new one."""
+def _form(weights: EnhancerWeights, precision: Precision) -> bytes:
+    """The graph that lies beside weights where it is theirs, else a new one, some seconds later."""
     from deal_cli.model.onnx_facts import facts_of
+    from deal_cli.model.onnx_graph import SUFFIXES, Form, to_onnx
     from deal_cli.model.weights import find
 
     file = weights.file
-    beside = file.path.with_suffix(".onnx")
+    beside = file.path.with_suffix(SUFFIXES[precision])
     if beside.is_file():
         data = find(str(beside), ".onnx").path.read_bytes()
-        if _is_form_of(file.sha256, facts_of(data, beside)):
-            return data
-    from deal_cli.model.onnx_graph import to_onnx
+        # What another version wrote, or is damaged, is no graph of these weights.
+        with contextlib.suppress(WeightsError):
+            if _is_form_of(file.sha256, precision, facts_of(data, beside)):
+                return data
+    return to_onnx(weights.network(), file.sha256, Form(precision))
 
-    return to_onnx(weights.network(), file.sha256)
 
-
-def _is_form_of(sha256: str, facts: dict[str, str]) -> bool:
-    """Whether a graph is what weights are by themselves: in float32, for pictures of any size."""
+def _is_form_of(sha256: str, precision: Precision, facts: dict[str, str]) -> bool:
+    """Whether a graph is made of weights, in a precision, for pictures of any size."""
     stated = (facts["weights_sha256"], facts["precision"], facts["size"])
-    return stated == (sha256, "float32", "any")
+    return stated == (sha256, precision, "any")
 
 
 def open_graph(
@@ -158,9 +162,11 @@ def open_graph(
             enable_fallback=False,
         )
 
-    threads = hardware.threads() if providers[0] == CPU else 1
     try:
         session = start(hardware.threads())
+        # A provider whose libraries are missing is left out, with no more than a warning.
+        device = session.get_providers()[0]
+        threads = hardware.threads() if device == CPU else 1
         single = start(1) if threads > 1 else None
     except Exception as error:  # ONNX Runtime raises a class of its own for each kind of bad graph
         reason = str(error).partition("\n")[0]
@@ -171,7 +177,7 @@ def open_graph(
         ) from error
     known = Facts(
         backend="onnx",
-        device=session.get_providers()[0],
+        device=device,
         precision=facts["precision"],
         note="as exported",
         weights=name,

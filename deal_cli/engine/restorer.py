@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from deal_cli.model.tone import Tone, TonePredictor
 
 TILE = 1024  # pixels, halos included
-# Pixels of a batch: on a processor, what its caches hold; a GPU wants more work at a time.
-BATCH_PIXELS, CUDA_BATCH_PIXELS = 2**18, 2**22
+# Pixels of a batch: on a processor, what the caches of each core hold; a GPU wants more work.
+CORE_PIXELS, CUDA_PIXELS = 2**17, 2**22
 LARGEST_BATCH = 64  # pictures
 SMALLEST_CORE = 32  # pixels of a tile's edge that must remain between its halos
 PERCENTILES = (0.1, 99.9)
@@ -116,7 +116,7 @@ class Restorer:
         self.backend = backend
         self._settings = settings
         self._tone_predictor = tone_predictor
-        self._tile = max([settings.tile, *(backend.facts.only or ())])
+        self._tile = (max([settings.tile, *(backend.facts.only or ())]),) * 2  # height, width
         self._abandoned = False
 
     def abandon(self) -> None:
@@ -126,11 +126,11 @@ class Restorer:
     def capacity(self, height: int, width: int) -> int:
         """How many pictures of one size make a good batch."""
         cuda = self.backend.facts.backend == "cuda"
-        pixels = CUDA_BATCH_PIXELS if cuda else BATCH_PIXELS
+        pixels = CUDA_PIXELS if cuda else CORE_PIXELS
         if height * width > TILE**2:
             return 1
         parallel = self.backend.facts.parallel
-        return min(max(1, pixels // (height * width) // parallel), LARGEST_BATCH) * parallel
+        return min(max(1, pixels // (height * width)), LARGEST_BATCH) * parallel
 
     def restore(self, frame: Frame) -> Restored:
         """The restored picture; NaN and infinite pixels stay as and where they are.
@@ -185,20 +185,25 @@ class Restorer:
             plan = plan_tiles(height, width, tile=self._tile, halo=facts.halo, stride=facts.stride)
             missing = [tile for tile in plan if pending[tile.core].any()]
             together = max(1, facts.parallel // len(works))
-            try:
-                for first in range(0, len(missing), together):
-                    if self._abandoned:
-                        raise BackendError("the restoration was abandoned")
-                    tiles = missing[first : first + together]
+            full = False
+            for first in range(0, len(missing), together):
+                if self._abandoned:
+                    raise BackendError("the restoration was abandoned")
+                tiles = missing[first : first + together]
+                try:
                     self._restore_tiles(works, tiles)
-                    for tile in tiles:
-                        pending[tile.core] = False
-            except OutOfMemoryError as error:
-                if len(works) > 1:  # what is done already is done again, with the same result
-                    for work in works:
-                        self._add_corrections([work])
-                    return
-                self._halve_tile(max(height, width), error)
+                except OutOfMemoryError:
+                    full = True  # and on from outside, where nothing holds what was begun
+                    break
+                for tile in tiles:
+                    pending[tile.core] = False
+            if not full:
+                return
+            if len(works) > 1:  # what is done already is done again, with the same result
+                for work in works:
+                    self._add_corrections([work])
+                return
+            self._halve_tile(max(height, width))
 
     def _restore_tiles(self, works: Sequence[_Work], tiles: Sequence[Tile]) -> None:
         """Some tiles of every picture; where one reaches past the picture, it sees a mirror."""
@@ -220,16 +225,18 @@ class Restorer:
             np.multiply(crop, work.span, out=target)
             target += work.source[tile.core]
 
-    def _halve_tile(self, longest: int, error: OutOfMemoryError) -> None:
+    def _halve_tile(self, longest: int) -> None:
         """Go on with tiles of half the edge, or give up when halos would leave no core."""
-        smaller = min(self._tile, longest) // 2
-        if self.backend.facts.only or smaller < 2 * max(self.backend.facts.halo) + SMALLEST_CORE:
-            here = self.backend.facts.backend
+        facts = self.backend.facts
+        smaller = min(max(self._tile), longest) // 2
+        if facts.only or smaller < 2 * min(facts.halo) + SMALLEST_CORE:
             raise BackendError(
-                f"the {here} backend is out of memory with tiles of {2 * smaller} pixels",
-                remedy="free some memory" if here == "cpu" else "use --backend cpu",
-            ) from error
-        self._tile = smaller
+                f"the {facts.backend} backend is out of memory with tiles of {2 * smaller} pixels",
+                remedy="free some memory" if facts.backend == "cpu" else "use --backend cpu",
+            )
+        # Halos may be taller than wide; then tiles are.
+        down, across = (max(smaller, 2 * pixels + SMALLEST_CORE) for pixels in facts.halo)
+        self._tile = down, across
 
     def _decide_tone(self, work: _Work) -> Tone | None:
         """The tone to apply after structure, if any."""

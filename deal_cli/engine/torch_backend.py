@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 PART_PIXELS = 2**17  # of what one core works on at a time
 
 
+_own = threading.local()
+
+
 @final
 class TorchBackend(Backend):
     """The network in torch, on the CPU or a CUDA device, in the lowest precision that is safe."""
@@ -45,7 +48,6 @@ class TorchBackend(Backend):
         config = network.config
         self._threads = hardware.threads() if device.type == "cpu" else 1
         self._pool = ThreadPoolExecutor(self._threads, "network")
-        self._local = threading.local()
         self._channels = config.channels
         self._device = device
         reference = placed(folded(network), device, torch.float32)
@@ -62,6 +64,8 @@ class TorchBackend(Backend):
                 note = f"{note}, {distance:.0f} dB from float32"
             else:
                 note = f"{dtype} is {distance:.0f} dB from float32, below {PRECISION_FLOOR:.0f}"
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # other streams may use the weights from here on
         super().__init__(
             Facts(
                 backend=device.type,
@@ -112,31 +116,28 @@ class TorchBackend(Backend):
         """
         import torch
 
-        try:
-            with torch.inference_mode(), torch.cuda.stream(self._stream()):
-                sent = torch.from_numpy(x).pin_memory().to(self._device, non_blocking=True)
-                restored = self._restore(self._network, sent)
-                back = torch.empty(restored.shape, pin_memory=True)
-                back.copy_(restored, non_blocking=True)
-                torch.cuda.current_stream(self._device).synchronize()
-                return back.numpy()
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            raise
-
-    def _stream(self) -> torch.cuda.Stream:
-        """The calling thread's own stream."""
-        import torch
-
-        if not hasattr(self._local, "stream"):
-            self._local.stream = torch.cuda.Stream(self._device)
-        stream: torch.cuda.Stream = self._local.stream
-        return stream
+        with torch.inference_mode(), torch.cuda.stream(_stream(self._device)):
+            sent = torch.from_numpy(x).pin_memory().to(self._device, non_blocking=True)
+            restored = self._restore(self._network, sent)
+            back = torch.empty(restored.shape, pin_memory=True)
+            back.copy_(restored, non_blocking=True)
+            torch.cuda.current_stream(self._device).synchronize()
+            return back.numpy()
 
     def _restore(self, network: Enhancer, x: torch.Tensor) -> torch.Tensor:
         """The global skip is added in float32; the correction comes in the network's precision."""
         correction = network.correction(x.expand(-1, self._channels, -1, -1))
         return x + correction.float().mean(1, keepdim=True)
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """The calling thread's own stream on a device; torch keeps memory for each that there is."""
+    import torch
+
+    streams: dict[torch.device, torch.cuda.Stream] = _own.__dict__.setdefault("streams", {})
+    if device not in streams:
+        streams[device] = torch.cuda.Stream(device)
+    return streams[device]
 
 
 def placed(network: Enhancer, device: torch.device, dtype: torch.dtype) -> Enhancer:

@@ -58,15 +58,15 @@ def bands(height: int, width: int) -> Iterator[slice]:
 
 
 def plan_tiles(
-    height: int, width: int, *, tile: int, halo: tuple[int, int], stride: int
+    height: int, width: int, *, tile: tuple[int, int], halo: tuple[int, int], stride: int
 ) -> list[Tile]:
     """Cut a picture into tiles of one shape whose cores partition it, row by row.
 
     Args:
         height: rows of the picture, a multiple of the stride (the engine pads).
         width: columns of the picture, likewise.
-        tile: edge of what is read, halo included, in pixels; rounded down to the stride. Along an
-            edge of the picture no longer than this, one tile spans it all.
+        tile: height and width of what is read, halo included, in pixels; rounded down to the
+            stride. Along an edge of the picture no longer than this, one tile spans it all.
         halo: pixels read above and below a core, and beside it, where the picture goes on; rounded
             up to the stride.
         stride: what every edge of a tile is a multiple of.
@@ -75,13 +75,13 @@ def plan_tiles(
         ValueError: a size that is not positive, a negative halo, or a tile that its two halos
             leave no core.
     """
-    if min(height, width, tile, stride) < 1 or min(halo) < 0:
+    if min(height, width, *tile, stride) < 1 or min(halo) < 0:
         raise ValueError(
             f"sizes must be positive: {height}x{width}, tile {tile}, halo {halo}, stride {stride}"
         )
     assert height % stride == 0 and width % stride == 0, "the engine pads to the stride first"
-    rows = _cut(height, tile, halo[0], stride)
-    columns = _cut(width, tile, halo[1], stride)
+    rows = _cut(height, tile[0], halo[0], stride)
+    columns = _cut(width, tile[1], halo[1], stride)
     return [
         Tile(y0, y1, x0, x1, core_y0, core_y1, core_x0, core_x1)
         for y0, y1, core_y0, core_y1 in rows

@@ -1,35 +1,40 @@
-"""Put a run's best weights into `weights/`: enhancer, ONNX form, tone, generator, checksums.
+"""Put a run's best weights into `weights/`: enhancer, its ONNX forms, tone, generator, checksums.
 
-For those who publish weights: `python -m deal_cli.jobs.bundle runs/deal weights`, and for a second
-enhancer beside it `python -m deal_cli.jobs.bundle --alone runs/fast weights deal-fast`, which keeps
-tone predictor and generator.
+For those who publish weights: `python -m deal_cli.jobs.bundle runs/deal weights`, and for a further
+enhancer `python -m deal_cli.jobs.bundle runs/fast weights --name deal-fast`, which keeps the tone
+predictor and the generator that are there.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import shutil
-import sys
 from pathlib import Path
 
+DEFAULT = "deal"
 
-def bundle(run: Path, folder: Path, name: str = "deal", *, alone: bool = False) -> None:
+
+def bundle(run: Path, folder: Path, name: str = DEFAULT) -> None:
     """Copy `run/best` into a weights folder as `name`, export it, and rewrite the checksums.
+
+    Tone predictor and generator belong to the default's run.
 
     Raises:
         WeightsError: the run's weights are not usable.
         VerificationError: their ONNX form does not restore as they do; nothing is written.
     """
     from deal_cli.jobs.export import verified_graph
-    from deal_cli.model.onnx_graph import Form
+    from deal_cli.model.onnx_graph import SUFFIXES, Form
     from deal_cli.model.weights import GENERATOR, TONE, load_enhancer
 
     best = run / "best"
     weights = load_enhancer(str(best / "enhancer.safetensors"))
-    graph, _ = verified_graph(weights, Form())
+    graphs = {suffix: verified_graph(weights, Form(form))[0] for form, suffix in SUFFIXES.items()}
     shutil.copyfile(weights.file.path, folder / f"{name}.safetensors")
-    (folder / f"{name}.onnx").write_bytes(graph)
-    for part in () if alone else (TONE, GENERATOR):
+    for suffix, graph in graphs.items():
+        (folder / f"{name}{suffix}").write_bytes(graph)
+    for part in (TONE, GENERATOR) if name == DEFAULT else ():
         if (best / f"{part}.safetensors").is_file():
             shutil.copyfile(best / f"{part}.safetensors", folder / f"{part}.safetensors")
     write_checksums(folder)
@@ -45,5 +50,8 @@ def write_checksums(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    arguments = [argument for argument in sys.argv[1:] if argument != "--alone"]
-    bundle(Path(arguments[0]), Path(arguments[1]), *arguments[2:], alone="--alone" in sys.argv)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--name", default=DEFAULT)
+    bundle(**vars(parser.parse_args()))

@@ -38,7 +38,7 @@ class DegradeRequest:
             the input that `replay` names is taken.
         out: a folder; for one picture a file.
         engine: backend, and the generator's weights.
-        severity: a name in `SEVERITIES`, or a number from 0 to 1.
+        severity: a name in `SEVERITIES` of `jobs/degrade.py`, or a number from 0 to 1.
         operations: names separated by commas; N_G's choice where none are given.
         count: degraded pictures of each input, or of scenes.
         seed: of everything drawn.

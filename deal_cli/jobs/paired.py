@@ -3,7 +3,9 @@
 `python -m deal_cli.jobs.paired docs/benchmarks.md` times one picture on each, round by round, so
 that what slows the machine for a while slows all of them, and writes the section `paired` of the
 page. The plain network computes in float32 on whole tensors of shape (time, batch, channels,
-height, width), one spiking step after another, with its batch norms as they were trained.
+height, width), one spiking step after another, with its batch norms unfolded. What the engine
+does for the whole process, keeping memory, and sums in place serve it as well: the ratios are
+rather too small than too large.
 """
 
 from __future__ import annotations

@@ -66,10 +66,13 @@ class Enhancer(nn.Module):
         doi:10.1109/ICCV.2015.123).
         """
         for module in self.modules():
-            if isinstance(module, nn.Conv2d) and module.groups == 1:
+            if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, ColumnContext):
+                nn.init.zeros_(module.conv.weight)
         nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ from deal_cli.model.network import Enhancer, folded, halo, input_edge
 from deal_cli.model.onnx_facts import ANY_SIZE, FORMAT, Precision, Size
 
 OPSET = 18
+#: Of the graphs that lie beside weights.
+SUFFIXES: dict[Precision, str] = {"float32": ".onnx", "float16": ".fp16.onnx"}
 MOST_OPSET = 26
 
 

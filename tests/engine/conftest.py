@@ -30,13 +30,15 @@ FACTS = Facts(
 class NumpyBackend(Backend):
     """A function in place of a network, which keeps the shapes it saw.
 
-    Beyond `largest` pixels of an edge it is out of memory.
+    Beyond `largest` pixels of an edge, or `most` pixels of a tile, it is out of memory.
     """
 
-    def __init__(self, function: Callable[[Batch], Batch], largest: int, facts: Facts) -> None:
+    def __init__(
+        self, function: Callable[[Batch], Batch], largest: int, most: int, facts: Facts
+    ) -> None:
         super().__init__(facts)
         self._function = function
-        self._largest = largest
+        self._largest, self._most = largest, most
         self.tried: list[tuple[int, int]] = []
         self.seen: list[Batch] = []
 
@@ -47,7 +49,7 @@ class NumpyBackend(Backend):
         assert x.min() >= 0
         assert x.max() <= 1
         self.tried.append((x.shape[2], x.shape[3]))
-        if max(x.shape[2:]) > self._largest:
+        if max(x.shape[2:]) > self._largest or x[0, 0].size > self._most:
             raise OutOfMemoryError
         self.seen.append(x.copy())
         return self._function(x)
@@ -58,12 +60,16 @@ MakeBackend = Callable[..., NumpyBackend]
 
 @pytest.fixture
 def numpy_backend() -> MakeBackend:
-    """`(function, largest=…, **facts)` -> a backend that runs the function."""
+    """`(function, largest=…, most=…, **facts)` -> a backend that runs the function."""
 
     def make(
-        function: Callable[[Batch], Batch] = lambda x: x, largest: int = 10_000, **facts: object
+        function: Callable[[Batch], Batch] = lambda x: x,
+        largest: int = 10_000,
+        most: int = 10**8,
+        **facts: object,
     ) -> NumpyBackend:
-        return NumpyBackend(function, largest, replace(FACTS, **facts))  # type: ignore[arg-type]
+        changed = replace(FACTS, **facts)  # type: ignore[arg-type]
+        return NumpyBackend(function, largest, most, changed)
 
     return make
 
@@ -81,7 +87,10 @@ def tiny_network() -> Callable[..., Enhancer]:
     """
 
     def make(*blocks: BlockConfig) -> Enhancer:
-        blocks = blocks or (BlockConfig("stm", 3, 3, 1), BlockConfig("ssm", 3, 3, 2))
+        blocks = blocks or (
+            BlockConfig("stm", 3, 3, 1, column=9),
+            BlockConfig("ssm", 3, 3, 2),
+        )
         with torch.random.fork_rng():
             torch.manual_seed(0)
             network = Enhancer(NetworkConfig(width=4, blocks=blocks)).eval()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from command import ROOT
 from numpy.typing import NDArray
 from torch import nn
 
@@ -21,7 +25,7 @@ from deal_cli.engine.torch_backend import TorchBackend
 from deal_cli.errors import BackendError, DealError, ExitCode, WeightsError
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.network import Enhancer, receptive_radius
-from deal_cli.model.weights import load_enhancer
+from deal_cli.model.weights import load_enhancer, save_enhancer
 
 CPU = torch.device("cpu")
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -273,19 +277,24 @@ class Session:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def io_binding(self) -> None:
+    def io_binding(self) -> Mock:
+        return Mock()
+
+    def run_with_iobinding(self, _: Mock) -> None:
         raise self._error
 
 
 def test_onnx_runtime_out_of_memory_is_told_apart(numpy_backend: Callable[..., Backend]) -> None:
-    from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
-
     facts = numpy_backend().facts
-    full = Session(RuntimeException("BFCArena: Failed to allocate memory for requested buffer"))
+    # A bound run raises Python's own class, with this before and after the cause.
+    full = RuntimeError(
+        "Error in execution: Non-zero status code returned while running Conv node."
+        " BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 9"
+    )
     with pytest.raises(OutOfMemoryError):
-        OnnxBackend(full, facts).run(picture())
-    broken = Session(RuntimeException("Non-zero status code"))
-    with pytest.raises(RuntimeException, match="status"):
+        OnnxBackend(Session(full), facts).run(picture())
+    broken = Session(RuntimeError("Error in execution: Non-zero status code"))
+    with pytest.raises(RuntimeError, match="status"):
         OnnxBackend(broken, facts).run(picture())
 
 
@@ -334,6 +343,40 @@ def test_a_batch_in_onnx_runtime_is_its_pictures_one_by_one(
     np.testing.assert_allclose(cores.run(batch), singly, atol=1e-4)
 
 
+def test_pictures_in_another_order_of_memory_are_restored_as_they_are(
+    bundled_onnx: OnnxBackend,
+) -> None:
+    x = np.concatenate([picture(64, 48), 1 - picture(64, 48)])
+    turned = np.asfortranarray(x)
+    assert not turned.flags.c_contiguous
+    np.testing.assert_array_equal(bundled_onnx.run(turned), bundled_onnx.run(x))
+
+
+@pytest.mark.skipif(hardware.has_nvidia(), reason="there is a GPU here")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_where_a_provider_is_left_out_the_next_one_has_its_own_precision_and_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hardware, "threads", lambda: 3)
+    facts = open_form(load_enhancer("deal"), [onnx_backend.CUDA, CPU_PROVIDER]).facts
+    assert (facts.device, facts.precision, facts.parallel) == (CPU_PROVIDER, "float32", 3)
+
+
+@pytest.mark.parametrize("beside", [b"no graph", None])
+def test_what_lies_beside_weights_and_is_not_theirs_is_left_alone(
+    beside: bytes | None, tiny_network: Make, tmp_path: Path
+) -> None:
+    file, network = tmp_path / "mine.safetensors", tiny_network()
+    save_enhancer(file, network.state_dict(), network.config, {})
+    other = (ROOT / "weights" / "deal.onnx").read_bytes() if beside is None else beside
+    file.with_suffix(".onnx").write_bytes(other)
+    request = Request("onnx", str(file))
+    backend = open_backend(choose(request, Purpose.INFERENCE), request)
+    assert backend.facts.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    by_torch = open_backend(Choice("cpu", 0, ""), Request("cpu", str(file))).run(picture())
+    assert -10 * np.log10(((backend.run(picture()) - by_torch) ** 2).mean() + 1e-15) >= 50
+
+
 @pytest.mark.parametrize(("floor", "precision"), [(50.0, "float16"), (500.0, "float32")])
 def test_onnx_runtime_on_a_gpu_takes_float16_where_it_agrees_with_float32(
     floor: float, precision: str, monkeypatch: pytest.MonkeyPatch
@@ -343,7 +386,23 @@ def test_onnx_runtime_on_a_gpu_takes_float16_where_it_agrees_with_float32(
     monkeypatch.setattr(onnx_backend, "PRECISION_FLOOR", floor)
     facts = open_form(load_enhancer("deal"), [CPU_PROVIDER]).facts
     assert facts.precision == precision
-    assert f"from {floor:.0f} on" in facts.note
+    assert f"to be used from {floor:.0f}" in facts.note
+
+
+def test_float16_that_cannot_be_had_leaves_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_backend, "CUDA", CPU_PROVIDER)
+    real = onnx_backend.open_graph
+
+    def no_half(data: bytes, *arguments: Any) -> OnnxBackend:
+        backend = real(data, *arguments)
+        if backend.facts.precision == "float16":
+            raise WeightsError("cannot be run (no such kernel)")
+        return backend
+
+    monkeypatch.setattr(onnx_backend, "open_graph", no_half)
+    facts = open_form(load_enhancer("deal"), [CPU_PROVIDER]).facts
+    assert facts.precision == "float32"
+    assert "no such kernel" in facts.note
 
 
 @pytest.mark.gpu

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,7 +61,30 @@ print(told, [faults() for _ in range(5)][-1])
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     told, faulted = done.stdout.split()
-    if told == "False":
+    if platform.libc_ver()[0] != "glibc":
+        assert told == "False"
         pytest.skip("the C library is not glibc")
+    assert told == "True"
     pages = 4 * 40 * 2**20 // os.sysconf("SC_PAGE_SIZE")
     assert int(faulted) < pages / 10
+
+
+def test_an_old_allocator_is_told_what_it_accepts_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def mallopt(option: int, value: int) -> int:
+        told.append((option, value))
+        return int(option != hardware.MMAP_THRESHOLD or value <= most)
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.31"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    most = 2**25
+    assert hardware.keep_freed_memory.__wrapped__()
+    assert (hardware.MMAP_THRESHOLD, 2**25) in told
+    assert {option for option, _ in told} == {-1, -3, -8}
+    told.clear()
+    most = 0
+    assert not hardware.keep_freed_memory.__wrapped__()
+    assert {option for option, _ in told} == {hardware.MMAP_THRESHOLD}

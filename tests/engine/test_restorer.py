@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 from torch import nn
 
 from deal_cli.engine import hardware
@@ -266,13 +269,13 @@ def test_tiles_equal_the_whole_picture(tiny_network: Make) -> None:
 @pytest.mark.usefixtures("in_float32")
 def test_tiles_equal_the_whole_picture_with_the_bundled_weights() -> None:
     backend = open_backend(Choice("cpu", 0, ""), Request())
-    scene = draw_scene(5, 121, 307)
-    stripes = np.random.default_rng(0).normal(0, 8, (1, 307))
+    scene = draw_scene(5, 500, 420)
+    stripes = np.random.default_rng(0).normal(0, 8, (1, 420))
     source = frame(np.clip(np.rint(scene.values + stripes), 0, 255), "uint8")
     whole = Restorer(backend, KEEP).restore(source).frame.values
     assert np.abs(whole - source.values).mean() > 3
     tile = 2 * max(backend.facts.halo) + 64
-    assert tile < 307
+    assert tile < 420
     tiled = Restorer(backend, replace(KEEP, tile=tile)).restore(source).frame.values
     difference = np.abs(tiled - whole) / 255
     # A spike on the edge of a rounding may fall on its other side, in a few pixels.
@@ -315,6 +318,39 @@ def test_out_of_memory_halves_the_tile_and_the_result_is_the_same(
     # 300 at once, then 150, then 75 pixels to an edge: 74 on the stride.
     assert backend.tried[:2] == [(200, 300), (150, 150)]
     assert set(backend.tried[2:]) == {(74, 74)}
+
+
+def test_tiles_are_halved_below_their_taller_halo(numpy_backend: MakeBackend) -> None:
+    def blurred_down(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The mean over 41 rows and 3 columns, away from the edges of what is read."""
+        return np.asarray(uniform_filter(x, (0, 0, 41, 3), mode="nearest"))
+
+    source = counts(300, 400, "float32")
+    whole = Restorer(numpy_backend(blurred_down), KEEP).restore(source).frame.values
+    backend = numpy_backend(blurred_down, most=80 * 52, halo=(20, 2))
+    out = Restorer(backend, KEEP).restore(source).frame.values
+    np.testing.assert_allclose(out, whole, atol=1e-3)
+    # 300 by 400, then 200, 100 and 50 wide; 72 rows are what two halos of 20 and a core need.
+    assert list(dict.fromkeys(backend.tried)) == [(300, 400), (200, 200), (100, 100), (72, 50)]
+
+
+def test_nothing_of_the_batch_that_did_not_fit_is_held_while_its_pictures_go_alone(
+    numpy_backend: MakeBackend,
+) -> None:
+    fed: list[weakref.ref[NDArray[np.float32]]] = []
+
+    def alone(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        gc.collect()
+        assert not [batch for batch in fed if batch() is not None]
+        if len(x) > 1:
+            begun = x.copy()
+            fed.append(weakref.ref(begun))
+            raise OutOfMemoryError
+        return x
+
+    pair = [counts(40, 48, "float32"), counts(40, 48, "float32", seed=1)]
+    assert len(Restorer(numpy_backend(alone), KEEP).restore_batch(pair)) == 2
+    assert len(fed) == 1
 
 
 def test_a_tile_found_too_large_is_not_tried_again_on_the_next_picture(

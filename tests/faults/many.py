@@ -105,7 +105,7 @@ def main() -> None:
     options = parser.parse_args()
     request = Request(options.backend, options.weights)
     width, height = map(int, options.size.split("x"))
-    settle = min(100, options.files // 5)  # files after which start-up is over
+    settle = max(1, min(100, options.files // 5))  # files after which start-up is over
     marks = {settle, *range(1000, options.files, 1000), options.files - 1}
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in"), Path(folder, "out")

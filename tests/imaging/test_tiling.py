@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from deal_cli.imaging.tiling import Tile, plan_tiles
 
 # height, width, tile, halo, stride, and the tiles
-Plan = tuple[int, int, int, tuple[int, int], int, list[Tile]]
+Plan = tuple[int, int, tuple[int, int], tuple[int, int], int, list[Tile]]
 
 
 @st.composite
@@ -18,8 +18,13 @@ def plans(draw: st.DrawFn) -> Plan:
     stride = draw(st.sampled_from([1, 2, 4, 8]))
     height, width = (draw(st.integers(1, 60)) * stride for _ in range(2))
     halo = draw(st.tuples(st.integers(0, 12), st.integers(0, 12)))
-    rounded = -(-max(halo) // stride) * stride
-    tile = 2 * rounded + stride * draw(st.integers(1, 12)) + draw(st.integers(0, stride - 1))
+    tall, wide = (
+        2 * (-(-pixels // stride) * stride)
+        + stride * draw(st.integers(1, 12))
+        + draw(st.integers(0, stride - 1))
+        for pixels in halo
+    )
+    tile = (tall, wide)
     tiles = plan_tiles(height, width, tile=tile, halo=halo, stride=stride)
     return height, width, tile, halo, stride, tiles
 
@@ -54,7 +59,8 @@ def test_all_reads_have_one_shape_inside_the_picture_and_on_the_stride(
     for t in tiles:
         assert 0 <= t.y0 < t.y1 <= height
         assert 0 <= t.x0 < t.x1 <= width
-        assert t.y1 - t.y0 <= tile or t.y1 - t.y0 == height
+        assert t.y1 - t.y0 <= tile[0] or t.y1 - t.y0 == height
+        assert t.x1 - t.x0 <= tile[1] or t.x1 - t.x0 == width
         assert all(edge % stride == 0 for edge in (t.y0, t.y1, t.x0, t.x1))
 
 
@@ -69,7 +75,7 @@ def test_crop_is_the_core_seen_from_what_was_read(
 
 
 def test_a_row_of_three_tiles_by_hand() -> None:
-    tiles = plan_tiles(4, 20, tile=10, halo=(4, 2), stride=2)
+    tiles = plan_tiles(4, 20, tile=(10, 10), halo=(4, 2), stride=2)
     assert [(t.x0, t.x1, t.core_x0, t.core_x1) for t in tiles] == [
         (0, 10, 0, 8),
         (6, 16, 8, 14),
@@ -78,18 +84,18 @@ def test_a_row_of_three_tiles_by_hand() -> None:
 
 
 def test_a_picture_no_larger_than_a_tile_is_one_tile_whatever_the_halo() -> None:
-    (only,) = plan_tiles(64, 48, tile=64, halo=(500, 500), stride=4)
+    (only,) = plan_tiles(64, 48, tile=(64, 64), halo=(500, 500), stride=4)
     assert only == Tile(0, 64, 0, 48, 0, 64, 0, 48)
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"tile": 8, "halo": (4, 4), "stride": 1},
-        {"tile": 9, "halo": (3, 0), "stride": 4},
-        {"tile": 0, "halo": (0, 0), "stride": 1},
-        {"tile": 8, "halo": (0, -1), "stride": 1},
-        {"tile": 8, "halo": (0, 0), "stride": 0},
+        {"tile": (8, 8), "halo": (4, 4), "stride": 1},
+        {"tile": (64, 9), "halo": (0, 3), "stride": 4},
+        {"tile": (8, 0), "halo": (0, 0), "stride": 1},
+        {"tile": (8, 8), "halo": (0, -1), "stride": 1},
+        {"tile": (8, 8), "halo": (0, 0), "stride": 0},
     ],
 )
 def test_impossible_plans_are_refused(arguments: dict[str, Any]) -> None:
@@ -99,4 +105,4 @@ def test_impossible_plans_are_refused(arguments: dict[str, Any]) -> None:
 
 def test_an_unpadded_picture_is_our_own_bug() -> None:
     with pytest.raises(AssertionError):
-        plan_tiles(63, 64, tile=32, halo=(0, 0), stride=2)
+        plan_tiles(63, 64, tile=(32, 32), halo=(0, 0), stride=2)

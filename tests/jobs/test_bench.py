@@ -25,7 +25,7 @@ from deal_cli.jobs.bench import Bench, BenchRequest, bench, parse_size
 from deal_cli.jobs.bench_table import Row, write_speed
 from deal_cli.model.cost import network_cost
 
-FACTS = Facts("cpu", "a processor", "float32", "", "fake", "f" * 64, 2, (60, 60), 16)
+FACTS = Facts("cpu", "a processor", "float32", "", "fake", "f" * 64, 2, (60, 40), 16)
 ROW = Row(
     "cpu", "a processor", "float32", "fake", "f" * 64, 512, 640, 8, 5,
     0.25, (0.2, 1.5), 4.0, 2**29, 29.4, 0.45, 50.0, 18.0, 2.352,
@@ -136,7 +136,7 @@ def test_every_repeat_gets_other_pictures_and_none_is_flat(fake: Fake) -> None:
 def test_a_picture_above_a_tile_is_cut_as_the_restorer_cuts_it() -> None:
     rng = np.random.default_rng(0)
     fed = job._fed(FACTS, [job.random_scene(rng, 1024, 1280) for _ in range(2)])
-    tiles = plan_tiles(1024, 1280, tile=1024, halo=FACTS.halo, stride=FACTS.stride)
+    tiles = plan_tiles(1024, 1280, tile=(1024, 1024), halo=FACTS.halo, stride=FACTS.stride)
     assert [batch.shape for batch in fed] == [(2, 1, 1024, 1024)] * len(tiles)
     two_cores = dataclasses.replace(FACTS, parallel=2)
     (both,) = job._fed(two_cores, [job.random_scene(rng, 1024, 1280)])

@@ -11,6 +11,7 @@ import pytest
 from deal_cli.config import GeneratorConfig, NetworkConfig
 from deal_cli.engine.backends import Purpose, Request, choose, open_backend
 from deal_cli.errors import WeightsError
+from deal_cli.jobs import bundle as job
 from deal_cli.jobs.bundle import bundle
 from deal_cli.model import weights
 from deal_cli.model.generator import Generator
@@ -34,7 +35,10 @@ def bundled(fresh_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     save_tone(run / "best" / "tone.safetensors", TonePredictor(4), {})
     save_generator(run / "best" / "generator.safetensors", Generator(GeneratorConfig(width=4)), {})
     folder = tmp_path_factory.mktemp("weights")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(job, "DEFAULT", "tiny")
     bundle(run, folder, "tiny")
+    monkeypatch.undo()
     return folder
 
 
@@ -49,6 +53,7 @@ def test_a_bundle_is_whole(bundled: Path) -> None:
         "generator.safetensors",
         "tiny.safetensors",
         "tiny.onnx",
+        "tiny.fp16.onnx",
         "tone.safetensors",
     }
 
@@ -96,7 +101,7 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
         find("deal")
 
 
-def test_a_second_enhancer_alone_leaves_tone_and_generator_as_they_are(
+def test_a_further_enhancer_leaves_tone_and_generator_as_they_are(
     bundled: Path, fresh_weights: Path, tmp_path: Path
 ) -> None:
     folder, run = tmp_path / "weights", tmp_path / "run"
@@ -105,7 +110,7 @@ def test_a_second_enhancer_alone_leaves_tone_and_generator_as_they_are(
     shutil.copyfile(fresh_weights, run / "best" / "enhancer.safetensors")
     save_generator(run / "best" / "generator.safetensors", Generator(GeneratorConfig(width=5)), {})
     before = (folder / "generator.safetensors").read_bytes()
-    bundle(run, folder, "second", alone=True)
+    bundle(run, folder, "second")
     assert (folder / "generator.safetensors").read_bytes() == before
     assert {"second.safetensors", "second.onnx"} < {path.name for path in folder.iterdir()}
-    assert "second.onnx" in (folder / "SHA256SUMS").read_text(encoding="utf-8")
+    assert "second.fp16.onnx" in (folder / "SHA256SUMS").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The plain network is the published one, and everything is timed in turn on the same pictures."""
+"""The plain network is the published one, and all are timed in turn, each on fresh pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deal_cli.jobs import paired
 from deal_cli.model.network import Enhancer
 
 
-def test_the_plain_network_computes_what_the_folded_one_does() -> None:
+def test_the_plain_network_computes_what_the_collapsed_one_does() -> None:
     torch.manual_seed(0)
     plain = paired.plain_network()
     for module in plain.modules():

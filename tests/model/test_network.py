@@ -24,6 +24,7 @@ from deal_cli.model.network import (
     SpikingSeparation,
     folded,
     grown,
+    input_edge,
     lif_spikes,
     mean_spike,
     receptive_radius,
@@ -397,6 +398,14 @@ def test_a_network_folds_where_it_is_also_on_a_gpu(
         torch.testing.assert_close(folded(network)(x), network(x), rtol=0, atol=1e-9)
 
 
+def test_a_network_of_zeros_around_pictures_takes_any_whole_cells() -> None:
+    config = NetworkConfig(width=2, blocks=(BlockConfig("ssm", 7, 5, 3, column=33),))
+    assert smallest_edge(config) == config.stride == 2
+    assert input_edge(config) == 16
+    with torch.no_grad():
+        assert Enhancer(config).eval()(torch.rand(1, 1, 2, 4)).shape == (1, 1, 2, 4)
+
+
 # Growth -----------------------------------------------------------------------------------------
 
 
@@ -404,12 +413,14 @@ def without_columns(config: NetworkConfig) -> NetworkConfig:
     return replace(config, blocks=tuple(replace(block, column=1) for block in config.blocks))
 
 
+@pytest.mark.parametrize("width", [1, 6])
 def test_a_grown_network_is_the_same_function_until_its_contexts_learn(
-    random_network: Make,
+    width: int, random_network: Make
 ) -> None:
-    small = random_network(without_columns(SMALL), 3)
-    large = grown(small, SMALL).eval()
-    assert large.config == SMALL
+    config = replace(SMALL, width=width)
+    small = random_network(without_columns(config), 3)
+    large = grown(small, config).eval()
+    assert large.config == config
     x = torch.rand(2, 1, 24, 32)
     torch.testing.assert_close(large(x), small(x), rtol=0, atol=0)
     large(x).square().mean().backward()

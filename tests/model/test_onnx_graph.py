@@ -26,7 +26,9 @@ from deal_cli.model.network import Enhancer, receptive_radius
 from deal_cli.model.onnx_facts import FORMAT, facts_of, fixed_size, stated_halo
 from deal_cli.model.onnx_graph import MOST_OPSET, OPSET, Form, least_opset, to_onnx
 
-DEAL = NetworkConfig(width=4, blocks=(BlockConfig("stm", 3, 3), BlockConfig("ssm", 5, 3, 2)))
+DEAL = NetworkConfig(
+    width=4, blocks=(BlockConfig("stm", 3, 3, column=9), BlockConfig("ssm", 5, 3, 2))
+)
 PAPER = replace(DEAL, channels=3, stride=1, norm="batch", padding="reflect")
 SHA256 = "0123456789abcdef" * 4
 FOREIGN = "was exported by another program, or by another version of this one"
