@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deal_cli.jobs.benchmark_page import commit_of, describe_machine, write_section
+from deal_cli.jobs.benchmark_page import commit_of, describe_machine, section_of, write_section
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -126,9 +126,9 @@ def write_speed(rows: Sequence[Row], path: Path, arguments: Sequence[str]) -> No
         " most in brackets. What each column means: [speed.md](speed.md)."
     )
     rows_text = "\n".join(f"| {line} |" for line in lines)
-    write_section(
-        path, "speed", "\n\n".join(["## Speed", explanation, rows_text, "\n".join(origin)])
-    )
+    section, heading = section_of("speed", rows[0].weights)
+    parts = [heading, explanation, rows_text, "\n".join(origin)]
+    write_section(path, section, "\n\n".join(parts))
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ What lies outside a command's markers is another command's or a writer's, and st
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from deal_cli.engine import hardware
 from deal_cli.errors import OutputError
 
+DEFAULT = "deal"  # weights whose sections bear no name
 TITLE = "# Benchmarks\n\nWritten by the commands named below, not by hand.\n"
 
 
@@ -35,6 +37,14 @@ def write_section(path: Path, name: str, markdown: str) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise OutputError(f"cannot be read: {error}", file=path, remedy="move it away") from error
     _write_whole(path, _with_section(page, name, markdown, path))
+
+
+def section_of(topic: str, weights: str) -> tuple[str, str]:
+    """The name and the heading of a topic's section for some weights: each has one of its own."""
+    title = topic.capitalize()
+    if weights == DEFAULT:
+        return topic, f"## {title}"
+    return f"{topic} {re.sub('[^A-Za-z0-9._-]', '_', weights)}", f"## {title} with `{weights}`"
 
 
 def describe_machine() -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from deal_cli.errors import PictureError, UsageError
 from deal_cli.imaging.frame import Frame
-from deal_cli.jobs.benchmark_page import write_section
+from deal_cli.jobs.benchmark_page import section_of, write_section
 from deal_cli.jobs.protocol import TASKS, Grey, Unit, check_tasks, degrade_for_task, to_grey
 from deal_cli.model.metrics import psnr, psnr_after_fit, ssim
 
@@ -277,7 +277,7 @@ def means(rows: Sequence[Row]) -> tuple[Mean, ...]:
 
 
 def write_benchmarks(evaluation: Evaluation, path: Path, facts: RunFacts) -> None:
-    """Write the restoration section of the benchmarks page, leaving the rest of it alone.
+    """Write the section on restoration with these weights, leaving the rest of the page alone.
 
     Args:
         evaluation: the scores.
@@ -299,8 +299,9 @@ def write_benchmarks(evaluation: Evaluation, path: Path, facts: RunFacts) -> Non
             f"- Command: `{facts.command}`",
         ]
     )
-    text = "\n\n".join(["## Restoration", explanation, evaluation.markdown(), origin])
-    write_section(path, "restoration", text)
+    section, heading = section_of("restoration", facts.weights)
+    text = "\n\n".join([heading, explanation, evaluation.markdown(), origin])
+    write_section(path, section, text)
 
 
 def _read_clean(path: Path, crop: int) -> Clean:

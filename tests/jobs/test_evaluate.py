@@ -229,7 +229,7 @@ def test_a_picture_smaller_than_the_window_is_refused(tmp_path: Path) -> None:
         evaluate(identity, [tmp_path], ["clean"])
 
 
-FACTS = RunFacts("a machine", "0123abc", "some.safetensors", "f" * 64, "deal evaluate --clean x")
+FACTS = RunFacts("a machine", "0123abc", "deal", "f" * 64, "deal evaluate --clean x")
 
 
 def test_benchmarks_are_written_into_their_own_section_only(folder: Path, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_benchmarks_are_written_into_their_own_section_only(folder: Path, tmp_pa
     once = page.read_text(encoding="utf-8")
     assert "<!-- speed -->\nfast\n<!-- /speed -->" in once
     assert once.count("<!-- restoration -->") == once.count("<!-- /restoration -->") == 1
-    for fact in ("a machine", "0123abc", "some.safetensors", "f" * 64, "deal evaluate --clean x"):
+    for fact in ("a machine", "0123abc", "deal", "f" * 64, "deal evaluate --clean x"):
         assert fact in once
     assert f"| noise | {result.means()[0].input.psnr:.2f} / " in once
     write_benchmarks(result, page, FACTS)
@@ -249,6 +249,17 @@ def test_benchmarks_are_written_into_their_own_section_only(folder: Path, tmp_pa
     changed = page.read_text(encoding="utf-8")
     assert changed == once.replace("a machine", "another")
     assert [path.name for path in page.parent.iterdir()] == ["benchmarks.md"]
+
+
+def test_other_weights_have_a_section_of_their_own(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    result = evaluate(identity, [folder], ["noise"], 1, 32)
+    write_benchmarks(result, page, FACTS)
+    first = page.read_text(encoding="utf-8")
+    write_benchmarks(result, page, replace(FACTS, weights="mine --> <b>"))
+    both = page.read_text(encoding="utf-8")
+    assert both.startswith(first.rstrip())
+    assert "<!-- restoration mine_--___b_ -->\n## Restoration with `mine --> <b>`" in both
 
 
 def test_a_section_without_its_end_is_refused_and_left_alone(tmp_path: Path) -> None:
