@@ -2,24 +2,29 @@
 
 `python -m deal_cli.jobs.paired docs/benchmarks.md` times one picture on each, round by round, so
 that what slows the machine for a while slows all of them, and writes the section `paired` of the
-page. The plain network computes in float32 on whole tensors of shape (time, batch, channels,
-height, width), one spiking step after another, with its batch norms unfolded. What the engine
-does for the whole process, keeping memory, and sums in place serve it as well: the ratios are
-rather too small than too large.
+page. Each has a process of its own, as a user would have. The plain network computes in float32 on
+whole tensors of shape (time, batch, channels, height, width), one spiking step after another, with
+its batch norms unfolded.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import product
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deal_cli.config import NETWORKS
@@ -31,9 +36,12 @@ from deal_cli.model.network import CEILING, DECAY, Enhancer, SpikingSeparation
 
 HEIGHT, WIDTH = 512, 640
 ROUNDS = 9
+PAUSE = 0.5  # seconds, in which the threads of the last one go to sleep
 PLAIN = "plain paper network"
 
-Run = Callable[[np.ndarray], object]
+Picture = NDArray[np.float32]  # (1, 1, H, W) in [0, 1]
+Run = Callable[[Picture], object]
+Timed = Callable[[Picture, Picture], float]  # seconds of the second, after the first
 
 
 class UnrolledSeparation(nn.Module):
@@ -67,36 +75,68 @@ def plain_network() -> Enhancer:
     return network
 
 
-def contenders() -> dict[str, Run]:
-    """What is timed: a picture `(1, 1, H, W)` in memory to its restoration, by name."""
-    network = plain_network()
+def open_run(weights: str, backend: str) -> tuple[str, Run]:
+    """The name of a contender, and what restores a picture with it."""
+    if weights == PLAIN:
+        network = plain_network()
 
-    def plain(x: np.ndarray) -> object:
+        def plain(x: Picture) -> object:
+            with torch.inference_mode():
+                return network(torch.from_numpy(x).expand(-1, 3, -1, -1)).numpy()
+
         torch.set_num_threads(hardware.threads())
-        with torch.inference_mode():
-            return network(torch.from_numpy(x).expand(-1, 3, -1, -1)).numpy()
+        return PLAIN, plain
+    opened = open_backend(Choice(backend, 0, "paired"), Request(backend, weights))
+    return f"{weights}, {backend}, {opened.facts.precision}", opened.run
 
-    runs: dict[str, Run] = {PLAIN: plain}
-    for weights in ("deal", "deal-fast"):
-        for kind in ("cpu", "onnx"):
-            backend = open_backend(Choice(kind, 0, "paired"), Request(kind, weights))
-            runs[f"{weights}, {kind}, {backend.facts.precision}"] = backend.run
-    return runs
+
+def serve(weights: str, backend: str, parent: Connection) -> None:
+    """A contender's process: two pictures in, the seconds of the second out, until it is told."""
+    name, run = open_run(weights, backend)
+    parent.send(name)
+    while (pair := parent.recv()) is not None:
+        run(pair[0])
+        started = time.perf_counter()
+        run(pair[1])
+        parent.send(time.perf_counter() - started)
+
+
+@contextmanager
+def contenders() -> Iterator[dict[str, Timed]]:
+    """What is timed, each in a process, by name."""
+    context, runs, ends = multiprocessing.get_context("spawn"), dict[str, Timed](), []
+    for weights, backend in ((PLAIN, ""), *product(("deal", "deal-fast"), ("cpu", "onnx"))):
+        here, there = context.Pipe()
+        process = context.Process(target=serve, args=(weights, backend, there), daemon=True)
+        process.start()
+        runs[here.recv()] = partial(_ask, here)
+        ends.append((here, process))
+    try:
+        yield runs
+    finally:
+        for here, process in ends:
+            here.send(None)
+            process.join()
+
+
+def _ask(worker: Connection, first: Picture, second: Picture) -> float:
+    time.sleep(PAUSE)
+    worker.send((first, second))
+    return float(worker.recv())
 
 
 def time_in_turn(
-    runs: Mapping[str, Run], rounds: int, size: tuple[int, int]
+    runs: Mapping[str, Timed], rounds: int, size: tuple[int, int]
 ) -> dict[str, list[float]]:
-    """Seconds of each run in each round, on a fresh picture of a height and width."""
+    """Seconds of each run in each round, on fresh pictures of a height and width."""
     rng = np.random.default_rng(0)
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(rounds + 1):  # the first warms up
         for name, run in runs.items():
-            x = random_scene(rng, *size).values[None, None] / np.float32(255)
-            started = time.perf_counter()
-            run(x)
+            pair = [random_scene(rng, *size).values[None, None] / np.float32(255) for _ in "ab"]
+            seconds = run(*pair)
             if turn:
-                taken[name].append(time.perf_counter() - started)
+                taken[name].append(seconds)
     return taken
 
 
@@ -115,7 +155,8 @@ def table(taken: Mapping[str, Sequence[float]]) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Time all, and write the page that is named, or tell the table where none is."""
-    text = table(time_in_turn(contenders(), ROUNDS, (HEIGHT, WIDTH)))
+    with contenders() as runs:
+        text = table(time_in_turn(runs, ROUNDS, (HEIGHT, WIDTH)))
     if not arguments:
         sys.stdout.write(text + "\n")
         return
