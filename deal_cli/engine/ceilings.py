@@ -7,7 +7,6 @@ are what a network can hope for.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -54,7 +53,7 @@ class Ceilings:
 def measure_ceilings(device: torch.device) -> Ceilings:
     """The ceilings of a device, on random numbers, with as many threads as the engine takes.
 
-    Each is the median of repeats after a warm-up; about two seconds for all. float32 is as torch
+    Each is the best of repeats after a warm-up; about two seconds for all. float32 is as torch
     has it, which on CUDA lets convolutions round their inputs to TF32.
     """
     kind = device.type
@@ -107,11 +106,11 @@ def _copy(device: torch.device, size: int) -> float:
 
 
 def _rate(work: Callable[[], object], units: int, device: torch.device) -> float:
-    """Units a second, by the median of repeats."""
+    """Units a second, by the best of repeats: what slows one of them is no ceiling."""
 
     def run(_: None) -> None:
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    return units / statistics.median(repeat(lambda: None, run, seconds=SECONDS, limit=LIMIT))
+    return units / min(repeat(lambda: None, run, seconds=SECONDS, limit=LIMIT))

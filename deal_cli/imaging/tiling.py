@@ -65,8 +65,9 @@ def plan_tiles(
     Args:
         height: rows of the picture, a multiple of the stride (the engine pads).
         width: columns of the picture, likewise.
-        tile: height and width of what is read, halo included, in pixels; rounded down to the
-            stride. Along an edge of the picture no longer than this, one tile spans it all.
+        tile: the most that is read, height and width, halo included, in pixels. Along an edge of
+            the picture no longer than this, one tile spans it all; else all are as short as that
+            many tiles can be.
         halo: pixels read above and below a core, and beside it, where the picture goes on; rounded
             up to the stride.
         stride: what every edge of a tile is a multiple of.
@@ -97,10 +98,13 @@ def _cut(length: int, tile: int, halo: int, stride: int) -> list[tuple[int, int,
     tile = tile // stride * stride
     if tile <= 2 * halo:
         raise ValueError(f"a tile of {tile} pixels leaves no core inside two halos of {halo}")
+    # As few tiles as there must be, and these no larger than they need to be.
+    count = -(-(length - 2 * halo) // (tile - 2 * halo))
+    tile = -(-(length + 2 * halo * (count - 1)) // (count * stride)) * stride
     pieces = []
     core_start = 0
     while core_start < length:
-        # The last tile is moved inward rather than shrunk, and keeps only what is still missing.
+        # The last tile is moved inward where rounding left it too long.
         start = min(max(core_start - halo, 0), length - tile)
         end = start + tile
         core_end = length if end == length else end - halo

@@ -83,6 +83,23 @@ def test_a_row_of_three_tiles_by_hand() -> None:
     ]
 
 
+@given(plans())
+def test_no_tile_is_longer_than_so_many_must_be(plan: Plan) -> None:
+    height, _, _, (halo, _), stride, tiles = plan
+    halo = -(-halo // stride) * stride
+    count = len({t.y0 for t in tiles})
+    read = tiles[0].y1 - tiles[0].y0
+    assert (read - stride) * count < height + 2 * halo * (count - 1) <= read * count
+
+
+def test_a_picture_a_little_larger_than_a_tile_is_two_tiles_of_half_of_it() -> None:
+    tiles = plan_tiles(1024, 1280, tile=(1024, 1024), halo=(172, 76), stride=2)
+    assert [(t.x0, t.x1, t.core_x0, t.core_x1) for t in tiles] == [
+        (0, 716, 0, 640),
+        (564, 1280, 640, 1280),
+    ]
+
+
 def test_a_picture_no_larger_than_a_tile_is_one_tile_whatever_the_halo() -> None:
     (only,) = plan_tiles(64, 48, tile=(64, 64), halo=(500, 500), stride=4)
     assert only == Tile(0, 64, 0, 48, 0, 64, 0, 48)

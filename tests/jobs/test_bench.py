@@ -137,10 +137,10 @@ def test_a_picture_above_a_tile_is_cut_as_the_restorer_cuts_it() -> None:
     rng = np.random.default_rng(0)
     fed = job._fed(FACTS, [job.random_scene(rng, 1024, 1280) for _ in range(2)])
     tiles = plan_tiles(1024, 1280, tile=(1024, 1024), halo=FACTS.halo, stride=FACTS.stride)
-    assert [batch.shape for batch in fed] == [(2, 1, 1024, 1024)] * len(tiles)
+    assert [batch.shape for batch in fed] == [(2, 1, 1024, 680)] * len(tiles)
     two_cores = dataclasses.replace(FACTS, parallel=2)
     (both,) = job._fed(two_cores, [job.random_scene(rng, 1024, 1280)])
-    assert both.shape == (2, 1, 1024, 1024)
+    assert both.shape == (2, 1, 1024, 680)
 
 
 @pytest.mark.usefixtures("_small_ceilings")
