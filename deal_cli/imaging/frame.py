@@ -7,9 +7,12 @@ display: 16-bit counts stay counts, degrees stay degrees.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
+
+from deal_cli.imaging.radiometric import Radiometry
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,19 @@ class Resolution:
     x: float
     y: float
     unit: str  # "inch", "centimetre" or "none" (an aspect ratio only)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a file stores its pixels, as far as its copy should do the same.
+
+    Attributes:
+        tile: height and width of the tiles; None where it has strips.
+        big: whether offsets take 64 bits.
+    """
+
+    tile: tuple[int, int] | None = None
+    big: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,9 @@ class Metadata:
         native: the format that wrote it and what only a file of that format holds, ready for its
             writer to put in; other writers pass it over.
         nodata: the value that stands where nothing was measured, as precise as the file has it.
+        storage: how the file stores its pixels, for a writer of the same format.
+        radiometry: how counts become temperatures, from a radiometric file.
+        moment: when a frame of a video is shown, in seconds from the video's beginning.
     """
 
     resolution: Resolution | None = None
@@ -43,6 +62,9 @@ class Metadata:
     description: str | None = None
     native: tuple[str, bytes] | None = None
     nodata: float | None = None
+    storage: Storage | None = None
+    radiometry: Radiometry | None = None
+    moment: Fraction | None = None
 
 
 @dataclass(frozen=True, eq=False)
