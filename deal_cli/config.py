@@ -341,6 +341,7 @@ class TrainConfig:
         crop: edge of a crop in pixels, a multiple of the stride.
         border: pixels cut from each edge of every training picture.
         scale_odds: odds of taking a picture at full, .65 and half size.
+        spot_odds: odds of drawing small hot and cold things, as a lens shows them, into a crop.
         learning_rate: peak of the cosine schedule (AdamW) when training starts anew.
         fine_tuning_rate: the same when it starts from weights.
         warmup: share of the steps with a linear rise of the learning rate.
@@ -363,6 +364,7 @@ class TrainConfig:
     crop: int = 128
     border: int = 16
     scale_odds: tuple[float, float, float] = (0.15, 0.3, 0.55)
+    spot_odds: float = 0.3
     learning_rate: float = 2e-3
     fine_tuning_rate: float = 4e-4
     warmup: float = 0.01
@@ -382,6 +384,8 @@ class TrainConfig:
         for key in ("border", "validate_every", "seed", "learning_rate", "fine_tuning_rate"):
             if not 0 <= getattr(self, key) < math.inf:
                 raise ValueError(f"'{key}' is {short(getattr(self, key))}, not 0 or more")
+        if not 0 <= self.spot_odds <= 1:
+            raise ValueError(f"'spot_odds' is {short(self.spot_odds)}, not from 0 to 1")
         for key in ("ema", "warmup"):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"'{key}' is {short(getattr(self, key))}, not from 0 to below 1")

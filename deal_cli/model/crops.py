@@ -19,6 +19,10 @@ from deal_cli.model.sampler import average, replay, sample
 CONTRAST = (0.4, 1.8)  # of the free tone augmentation, log-uniform
 MEAN = (0.2, 0.8)
 GRAIN_ODDS, GRAIN_SIGMA = 0.35, 0.01  # noise of the camera's own that both pictures keep
+FWHM_PER_SIGMA = 2.3548  # of a Gaussian
+SPOTS = (1, 12)  # drawn into a crop, where any are
+SPOT_FWHM = (1.8, 6.0)  # pixels, log-uniform: a point behind a lens, and a little more
+SPOT_CONTRAST = (0.03, 0.6)  # log-uniform; one in four is colder than what is around it
 EIGHT_BIT_ODDS = 0.7  # share of the inputs that are rounded to 8 bits, as most files are
 
 Pyramid = tuple[NDArray[np.float32], ...]  # one picture at each of the training scales
@@ -28,7 +32,7 @@ def draw_clean(
     pyramids: Sequence[Pyramid], count: int, config: TrainConfig, rng: np.random.Generator
 ) -> Tensor:
     """Clean crops `(count, 1, crop, crop)`, float32 in [0, 1]."""
-    crops = [_augment(_detailed_crop(pyramids, config, rng), rng) for _ in range(count)]
+    crops = [_clean_crop(pyramids, config, rng) for _ in range(count)]
     return torch.from_numpy(np.stack(crops)[:, None])
 
 
@@ -47,6 +51,19 @@ def coded(degraded: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.where(rounded.to(degraded.device), (degraded * 255).round() / 255, degraded)
 
 
+def _clean_crop(
+    pyramids: Sequence[Pyramid], config: TrainConfig, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    crop = _augment(_detailed_crop(pyramids, config, rng), rng)
+    if rng.random() < config.spot_odds:
+        crop = np.clip(crop + _spots(crop.shape[0], rng), 0.0, 1.0)
+    if rng.random() < GRAIN_ODDS:
+        # Below this a camera's noise is part of its pictures, and removing it is not asked for.
+        sigma = GRAIN_SIGMA * rng.random()
+        crop = np.clip(crop + sigma * rng.standard_normal(crop.shape), 0.0, 1.0)
+    return np.ascontiguousarray(crop, np.float32)
+
+
 def _detailed_crop(
     pyramids: Sequence[Pyramid], config: TrainConfig, rng: np.random.Generator
 ) -> NDArray[np.float32]:
@@ -62,7 +79,7 @@ def _detailed_crop(
 
 
 def _augment(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Flips, transposition, inversion, tone and grain, all of which a clean picture may have."""
+    """Flips, transposition, inversion and tone, all of which a clean picture may have."""
     if rng.random() < 0.5:
         crop = crop[::-1]
     if rng.random() < 0.5:
@@ -75,8 +92,23 @@ def _augment(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
         gain = float(np.exp(rng.uniform(*np.log(CONTRAST))))
         mean = float(rng.uniform(*MEAN))
         crop = np.clip((crop - crop.mean()) * gain + mean, 0.0, 1.0)
-    if rng.random() < GRAIN_ODDS:
-        # Below this a camera's noise is part of its pictures, and removing it is not asked for.
-        sigma = GRAIN_SIGMA * rng.random()
-        crop = np.clip(crop + sigma * rng.standard_normal(crop.shape), 0.0, 1.0)
-    return np.ascontiguousarray(crop, np.float32)
+    return crop
+
+
+def _spots(edge: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Small hot and cold things as a lens draws them, `(edge, edge)`, to be added to a crop.
+
+    The fifty pictures hold hardly any, and what a network has never seen it takes for noise or
+    for a dead pixel. A dead pixel has no skirt; these have.
+    """
+    line = np.arange(edge)
+    field = np.zeros((edge, edge), np.float32)
+    for _ in range(int(rng.integers(SPOTS[0], SPOTS[1] + 1))):
+        sigma = float(np.exp(rng.uniform(*np.log(SPOT_FWHM)))) / FWHM_PER_SIGMA
+        contrast = float(np.exp(rng.uniform(*np.log(SPOT_CONTRAST))))
+        sign = 1 if rng.random() < 0.75 else -1
+        across, down = (
+            np.exp(-0.5 * ((line - rng.uniform(0, edge)) / sigma) ** 2) for _ in range(2)
+        )
+        field += (sign * contrast * np.outer(down, across)).astype(np.float32)
+    return field

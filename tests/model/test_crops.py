@@ -94,7 +94,7 @@ def test_the_more_detailed_of_two_crops_is_taken() -> None:
 
 def test_scales_without_odds_are_not_drawn() -> None:
     levels = tuple(np.full((40, 40), value, np.float32) for value in (0.3, 0.5, 0.7))
-    config = replace(CONFIG, scale_odds=(0.0, 0.0, 1.0))
+    config = replace(CONFIG, scale_odds=(0.0, 0.0, 1.0), spot_odds=0.0)
     untoned = draw_clean([levels], 30, config, np.random.default_rng(7)).mean((1, 2, 3))
     # At the third scale alone: .7, .3 when inverted, or the mean that was drawn instead.
     assert ((untoned - 0.5).abs() > 1e-3).float().mean() > 0.9
@@ -109,3 +109,24 @@ def test_crops_are_turned_and_mirrored() -> None:
     for slope in (across, -across, down, -down):
         assert (slope > 0.1).any()
     assert ((across.abs() > 0.1) ^ (down.abs() > 0.1)).all()
+
+
+def test_spots_have_the_skirt_of_a_lens_and_the_odds_rule_them() -> None:
+    flat = [tuple(np.full(size, 0.5, np.float32) for size in ((80, 100), (52, 65), (40, 50)))]
+
+    def roughness(odds: float) -> torch.Tensor:
+        config = replace(CONFIG, spot_odds=odds)
+        clean = draw_clean(flat, 40, config, np.random.default_rng(3))
+        return (clean - clean.mean((2, 3), keepdim=True)).abs().amax((1, 2, 3))
+
+    assert roughness(0.0).max() < 0.05  # grain alone
+    spots = roughness(1.0)
+    assert (spots > 0.05).float().mean() > 0.9
+    config = replace(CONFIG, spot_odds=1.0)
+    for crop in draw_clean(flat, 40, config, np.random.default_rng(3))[:, 0].numpy():
+        # Nowhere is one pixel alone: its neighbours have at least a third of its contrast.
+        peak = np.abs(crop - np.median(crop))
+        peak[[0, -1]] = peak[:, [0, -1]] = 0
+        y, x = np.unravel_index(peak.argmax(), peak.shape)
+        around = (peak[y - 1, x] + peak[y + 1, x] + peak[y, x - 1] + peak[y, x + 1]) / 4
+        assert around > peak[y, x] / 3 or peak[y, x] < 0.06
