@@ -1,0 +1,153 @@
+"""The fixed pattern of a shutterless camera: what stands still while the scene moves.
+
+Without a shutter to look at, a camera cannot measure the gain and the offset of its pixels, and
+what is left of them lies over every frame. A `Pattern` holds them in the source's own numbers,
+so that it is taken off every frame of a sequence alike; `pattern_estimate` finds it.
+
+    seen = gain * (scene - pivot) + pivot + offset
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal_cli.errors import PictureError, UsageError, WeightsError
+from deal_cli.imaging.tiling import bands
+
+FORMAT = "deal-pattern/1"
+REMEDY = "give a file that --save-pattern wrote"
+
+#: Pixels around a dead one that take its place, and how they count: σ in pixels.
+NEIGHBOURHOOD, NEIGHBOUR_SIGMA = 7, 1.0
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """The fixed pattern of one camera, in its own numbers.
+
+    Attributes:
+        offset: `(H, W)`, mean 0, so that no temperature moves.
+        gain: `(H, W)`, median 1.
+        dead: bool `(H, W)`, pixels that say nothing of the scene.
+        pivot: the value that the gain leaves alone.
+        views: how many different views of the scene it was found in.
+        dtype: of the files it was found in, such as "uint16".
+    """
+
+    offset: Values
+    gain: Values
+    dead: NDArray[np.bool_]
+    pivot: float
+    views: int
+    dtype: str
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of the offset, in the source's own numbers."""
+        return float(self.offset.std())
+
+    def remove(self, values: Values) -> Values:
+        """A frame `(H, W)` without the pattern; dead pixels come from their neighbours.
+
+        NaN stays where it is.
+
+        Raises:
+            PictureError: the frame has another size.
+        """
+        if values.shape != self.offset.shape:
+            height, width = self.offset.shape
+            raise PictureError(
+                f"is {values.shape[1]}x{values.shape[0]}, and the pattern {width}x{height}",
+                remedy="leave out --pattern, or give that of this camera",
+            )
+        out = np.empty_like(values)
+        pivot = np.float32(self.pivot)
+        for rows in bands(*values.shape):
+            np.subtract(values[rows], self.offset[rows], out=out[rows])
+            out[rows] -= pivot
+            out[rows] /= self.gain[rows]
+            out[rows] += pivot
+        if self.dead.any():
+            _fill(out, self.dead)
+        return out
+
+    def check_dtype(self, dtype: np.dtype) -> None:
+        """Refuse frames that count in other numbers.
+
+        Raises:
+            PictureError: they do.
+        """
+        if dtype.name != self.dtype:
+            raise PictureError(
+                f"holds {dtype.name} pixels, and the pattern is of {self.dtype} ones",
+                remedy="leave out --pattern, or give that of this camera",
+            )
+
+    def save(self, path: Path) -> None:
+        """Write the pattern as safetensors, whole or not at all.
+
+        Raises:
+            OutputError: it cannot be written there.
+        """
+        import torch
+
+        from deal_cli.model.tensor_file import write_safetensors
+
+        height, width = self.offset.shape
+        facts = {"height": height, "width": width, "pivot": self.pivot, "views": self.views}
+        write_safetensors(
+            path,
+            {
+                "offset": torch.from_numpy(self.offset),
+                "gain": torch.from_numpy(self.gain),
+                "dead": torch.from_numpy(self.dead.astype(np.float32)),
+            },
+            {"format": FORMAT, "dtype": self.dtype, **{k: str(v) for k, v in facts.items()}},
+        )
+
+
+def load_pattern(path: Path) -> Pattern:
+    """Read what `Pattern.save` wrote.
+
+    Raises:
+        UsageError: no such file, or it is damaged or of another kind.
+    """
+    from deal_cli.model.tensor_file import opened
+
+    try:
+        with opened(path) as content:
+            facts = content.metadata
+            if facts.get("format") != FORMAT:
+                raise UsageError("is no fixed pattern", file=path, remedy=REMEDY)
+            size = int(facts["height"]), int(facts["width"])
+            pivot, views, dtype = float(facts["pivot"]), int(facts["views"]), facts["dtype"]
+            tensors = content.tensors_like({"offset": size, "gain": size, "dead": size})
+    except WeightsError as error:
+        raise UsageError(error.cause, file=path, remedy=REMEDY) from error
+    except (KeyError, ValueError) as error:
+        raise UsageError("does not say what it is of", file=path, remedy=REMEDY) from error
+    offset, gain, dead = (tensors[name].numpy() for name in ("offset", "gain", "dead"))
+    if not (np.isfinite(pivot) and (gain > 0).all()):
+        raise UsageError("holds a gain that is none", file=path, remedy=REMEDY)
+    return Pattern(offset, gain, dead > 0.5, pivot, views, dtype)
+
+
+def _fill(values: Values, dead: NDArray[np.bool_]) -> None:
+    """Give dead pixels the mean of their live neighbours, near ones first; in place."""
+    import cv2
+
+    alive = (~dead & np.isfinite(values)).astype(np.float32)
+    known = np.where(alive > 0, values, 0)
+    size = (NEIGHBOURHOOD, NEIGHBOURHOOD)
+    # Differences from the mean, for float32 is coarse beside sixteen bits.
+    level = float(known.sum(dtype=np.float64) / max(alive.sum(), 1))
+    total = cv2.GaussianBlur((known - np.float32(level)) * alive, size, NEIGHBOUR_SIGMA)
+    weight = cv2.GaussianBlur(alive, size, NEIGHBOUR_SIGMA)
+    filled = dead & (weight > 1e-4) & np.isfinite(values)
+    values[filled] = (total[filled] / weight[filled]) + np.float32(level)
