@@ -18,7 +18,7 @@ from deal_cli.errors import DealError, ExitCode, UsageError
 if TYPE_CHECKING:
     from deal_cli.engine.backends import Choice
     from deal_cli.engine.contract import Facts
-    from deal_cli.engine.restorer import RangePolicy
+    from deal_cli.engine.ranges import RangePolicy
     from deal_cli.jobs.evaluate import Evaluation
 
 # Typer may carry a Click of its own; its errors are all children of this class.
@@ -88,9 +88,45 @@ def restore(
     range_: Annotated[
         str,
         typer.Option(
-            "--range", help="Values the network sees as 0 to 1: auto, image, dtype, LO:HI."
+            "--range",
+            help="Values the network sees as 0 to 1: auto, image, dtype, LO:HI; or sequence, "
+            "auto over all pictures of a folder, which follow one another.",
         ),
     ] = "auto",
+    max_change: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUE[UNIT]",
+            help="The most a pixel may change: 40 (its own numbers), 2%, 0.5K, 500mK.",
+            show_default="no limit",
+        ),
+    ] = None,
+    unit: Annotated[
+        Literal["counts", "celsius"],
+        typer.Option(help="What radiometric files are written in; celsius for FLIR's."),
+    ] = "counts",
+    fixed_pattern: Annotated[
+        Literal["auto", "off"],
+        typer.Option(
+            help="auto: find what stands still in a sequence while the scene moves, and take it "
+            "off every frame; off."
+        ),
+    ] = "auto",
+    pattern: Annotated[
+        Path | None, typer.Option(help="A fixed pattern that --save-pattern wrote, to take off.")
+    ] = None,
+    save_pattern: Annotated[
+        Path | None, typer.Option(help="Keep the fixed pattern of the one sequence given.")
+    ] = None,
+    compression: Annotated[
+        str, typer.Option(help="Of TIFFs: deflate, lzw, zstd or none; all lossless.")
+    ] = "deflate",
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help="Of videos: ffv1, rawvideo, h264, hevc, mjpeg.", show_default="ffv1, lossless"
+        ),
+    ] = None,
     scale: Annotated[int, typer.Option(help="Enlarge by 1, 2 or 4 before restoring.")] = 1,
     strength: Annotated[
         float, typer.Option(help="Share of the way to the restored picture, 0 to 1.")
@@ -109,20 +145,31 @@ def restore(
 ) -> None:
     """Restore pictures with the bundled weights, in their own dtype and numbers."""
     from deal_cli.engine.backends import Request
+    from deal_cli.engine.bound import parse_bound
     from deal_cli.engine.restorer import Settings
     from deal_cli.jobs.display import Display, RestoreReport
-    from deal_cli.jobs.restore import RestoreRequest, open_batch, rehearse
+    from deal_cli.jobs.restore import open_batch, rehearse
+    from deal_cli.jobs.restore_plan import RestoreRequest
 
+    sequence = range_ == "sequence"
+    bound = parse_bound(max_change) if max_change is not None else None
     request = RestoreRequest(
         inputs,
         out,
         Request(backend, weights),
-        Settings(_parse_range(range_), tone, strength),
+        Settings("auto" if sequence else _parse_range(range_), tone, strength, bound),
         scale,
         luminance,
         recursive,
         overwrite,
         max_pixels,
+        unit,
+        compression,
+        codec,
+        sequence,
+        fixed_pattern == "auto",
+        pattern,
+        save_pattern,
     )
     if as_json and (out == "-" or (out is None and inputs == ["-"])):
         raise UsageError("--json and the picture would share stdout", remedy="give -o a file")
@@ -135,7 +182,11 @@ def restore(
             facts = batch.restorer.backend.facts
             if not quiet:
                 display.say(_chosen(batch.choice, facts))
-            report.follow(batch.run(), len(batch.items), facts)
+            batch.progress = display.frames
+            report.follow(batch.run(), len(batch.planned), facts)
+            if save_pattern is not None and batch.unsaved is not None:
+                cause = f"was not written: {batch.unsaved}"
+                raise DealError(cause, file=save_pattern, remedy="give a clip in which things move")
     if report.failed:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -446,7 +497,9 @@ def _parse_range(text: str) -> RangePolicy:
             return float(low), float(high)
     except ValueError:
         pass
-    raise UsageError(f"'{text}' for --range", remedy="it takes auto, image, dtype or LO:HI")
+    raise UsageError(
+        f"'{text}' for --range", remedy="it takes auto, image, dtype, sequence or LO:HI"
+    )
 
 
 def _chosen(choice: Choice, facts: Facts) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.engine import hardware
-from deal_cli.engine.restorer import measure_range
+from deal_cli.engine.ranges import measure_range
 from deal_cli.errors import PictureError, UsageError, WeightsError
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.gaps import fill_gaps, keep_off_nodata

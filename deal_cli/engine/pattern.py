@@ -16,10 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.errors import PictureError, UsageError, WeightsError
+from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.tiling import bands
 
 FORMAT = "deal-pattern/1"
 REMEDY = "give a file that --save-pattern wrote"
+ANOTHER = "leave out --pattern, or give that of this camera"
+LEAST_PRESENCE = 0.3  # of a pattern in a frame of its camera
+TO_SIGMA = 1.4826  # times the median of absolute values of a Gaussian
+FINE_SIGMA = 1.5  # pixels
 
 #: Pixels around a dead one that take its place, and how they count: σ in pixels.
 NEIGHBOURHOOD, NEIGHBOUR_SIGMA = 7, 1.0
@@ -56,16 +61,8 @@ class Pattern:
         """A frame `(H, W)` without the pattern; dead pixels come from their neighbours.
 
         NaN stays where it is.
-
-        Raises:
-            PictureError: the frame has another size.
         """
-        if values.shape != self.offset.shape:
-            height, width = self.offset.shape
-            raise PictureError(
-                f"is {values.shape[1]}x{values.shape[0]}, and the pattern {width}x{height}",
-                remedy="leave out --pattern, or give that of this camera",
-            )
+        assert values.shape == self.offset.shape
         out = np.empty_like(values)
         pivot = np.float32(self.pivot)
         for rows in bands(*values.shape):
@@ -77,17 +74,40 @@ class Pattern:
             _fill(out, self.dead)
         return out
 
-    def check_dtype(self, dtype: np.dtype) -> None:
-        """Refuse frames that count in other numbers.
+    def check(self, frame: Frame) -> None:
+        """Refuse a frame that does not show this pattern.
 
         Raises:
-            PictureError: they do.
+            PictureError: it is of another size or counts in other numbers, or the pattern is not
+                there: it is another camera's, or the camera has corrected it.
         """
-        if dtype.name != self.dtype:
+        height, width = self.offset.shape
+        if (frame.height, frame.width) != (height, width):
+            size = f"is {frame.width}x{frame.height}, and the pattern {width}x{height}"
+            raise PictureError(size, remedy=ANOTHER)
+        if frame.dtype.name != self.dtype:
+            kind = f"holds {frame.dtype.name} pixels, and the pattern is of {self.dtype} ones"
+            raise PictureError(kind, remedy=ANOTHER)
+        share = self.presence(frame.values)
+        if share < LEAST_PRESENCE:
             raise PictureError(
-                f"holds {dtype.name} pixels, and the pattern is of {self.dtype} ones",
-                remedy="leave out --pattern, or give that of this camera",
+                f"does not show the fixed pattern (a share of {max(share, 0):.2f} of it)",
+                remedy=ANOTHER,
             )
+
+    def presence(self, values: Values) -> float:
+        """How much of the pattern's fine detail a frame `(H, W)` has: 1 all of it, 0 none.
+
+        The detail of a scene knows nothing of the pattern and averages out over the pixels.
+        """
+        known = np.isfinite(values) & ~self.dead
+        seen = fine_detail(np.where(known, values, 0))
+        pattern = fine_detail(self.offset)
+        # Edges of the scene, and of gaps, are outliers.
+        limit = 4 * TO_SIGMA * float(np.median(np.abs(seen)))
+        seen = np.where(known, np.clip(seen, -limit, limit), 0)
+        power = float((pattern**2).sum(dtype=np.float64))
+        return float((seen * pattern).sum(dtype=np.float64)) / power if power > 0 else 0.0
 
     def save(self, path: Path) -> None:
         """Write the pattern as safetensors, whole or not at all.
@@ -151,3 +171,10 @@ def _fill(values: Values, dead: NDArray[np.bool_]) -> None:
     weight = cv2.GaussianBlur(alive, size, NEIGHBOUR_SIGMA)
     filled = dead & (weight > 1e-4) & np.isfinite(values)
     values[filled] = (total[filled] / weight[filled]) + np.float32(level)
+
+
+def fine_detail(values: Values) -> Values:
+    """What a narrow Gaussian blur takes away from a picture `(H, W)`."""
+    import cv2
+
+    return np.asarray(values - cv2.GaussianBlur(values, (0, 0), FINE_SIGMA), np.float32)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.engine.pattern import Pattern
+from deal_cli.engine.pattern import TO_SIGMA, Pattern
 
 MOST_FRAMES, MOST_PIXELS = 64, 2**25  # that are looked at, of all frames together
 LEAST_VIEWS = 8
@@ -36,7 +36,6 @@ CLIP = 4.0  # standard deviations of the pattern beyond which detail is the scen
 CROWD, CROWD_EDGE = 3.0, 9  # energy, against the picture's, and pixels that it is measured over
 DEAD = 8.0  # standard deviations of the offset from which on a pixel is dead
 UNRESPONSIVE, SURELY = 0.5, 0.12  # gain below which a pixel is dead, and its standard error
-TO_SIGMA = 1.4826  # times the median of absolute values of a Gaussian
 MEDIAN_ERROR = 1.2533  # of a median, in standard errors of a mean
 
 Values = NDArray[np.float32]

@@ -12,16 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.engine.backends import Choice, Purpose, Request, choose, open_backend
+from deal_cli.engine.bound import Bound, apply_bound
 from deal_cli.engine.contract import Backend, OutOfMemoryError
-from deal_cli.errors import BackendError, UsageError
+from deal_cli.engine.fidelity import Fidelity, Numbers, measure
+from deal_cli.engine.ranges import RangePolicy, measure_range
+from deal_cli.errors import BackendError
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.gaps import fill_gaps, find_gaps, keep_off_nodata
+from deal_cli.imaging.gaps import fill_gaps, keep_off_nodata
 from deal_cli.imaging.tiling import Tile, bands, plan_tiles
 
 if TYPE_CHECKING:
@@ -32,11 +35,8 @@ TILE = 1024  # pixels, halos included
 CORE_PIXELS, CUDA_PIXELS = 2**17, 2**22
 LARGEST_BATCH = 64  # pictures
 SMALLEST_CORE = 32  # pixels of a tile's edge that must remain between its halos
-PERCENTILES = (0.1, 99.9)
-WIDENING = 0.05  # of the percentiles' span, on either side
 
 Values = NDArray[np.float32]
-RangePolicy = Literal["auto", "image", "dtype"] | tuple[float, float]
 TonePolicy = Literal["auto", "keep", "restore"]
 
 
@@ -45,19 +45,32 @@ class Settings:
     """How pictures are restored.
 
     Attributes:
-        range: which source values become 0 and 1 for the network: "auto" (the type's range for
-            8 bits, percentiles .1 and 99.9 widened by 5 % otherwise), "image" (least to most),
-            "dtype" (the type's full range), or the two values.
+        range: which source values become 0 and 1 for the network (see `measure_range`).
         tone: "keep" leaves gain and offset alone; "restore" applies the predicted tone; "auto"
             applies its gain to 8-bit pictures where the predictor is sure that contrast was lost.
         strength: share of the correction that is applied, 0 to 1.
+        bound: the most that a pixel may differ from its source; None for no limit.
         tile: edge of a tile in pixels, halos included.
     """
 
     range: RangePolicy = "auto"
     tone: TonePolicy = "auto"
     strength: float = 1.0
+    bound: Bound | None = None
     tile: int = TILE
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the frames of a sequence have in common, decided once for all of them.
+
+    Attributes:
+        range: the source values that become 0 and 1.
+        tone: the map to apply after structure; None to keep the tone.
+    """
+
+    range: tuple[float, float]
+    tone: Tone | None
 
 
 @dataclass(frozen=True)
@@ -68,11 +81,13 @@ class Restored:
         frame: the result, in the source's own numbers, dtype and metadata.
         range: the source values that became 0 and 1.
         tone: the map that was applied; None when tone was kept.
+        fidelity: how far it is from its source; None where no pixel holds a measurement.
     """
 
     frame: Frame
     range: tuple[float, float]
     tone: Tone | None
+    fidelity: Fidelity | None
 
 
 def open_restorer(request: Request, settings: Settings) -> tuple[Restorer, Choice]:
@@ -93,9 +108,13 @@ def open_restorer(request: Request, settings: Settings) -> tuple[Restorer, Choic
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """One picture on its way: what the network sees of it is `(source - low) / span`."""
+    """One picture on its way: what the network sees of it is `(source - low) / span`.
+
+    `original` is what the file holds, gaps filled; `source` the same, or without a fixed pattern.
+    """
 
     frame: Frame
+    original: Values
     source: Values
     gaps: NDArray[np.bool_] | None
     low: float
@@ -142,36 +161,60 @@ class Restorer:
         """
         return self.restore_batch([frame])[0]
 
-    def restore_batch(self, frames: Sequence[Frame]) -> list[Restored]:
-        """The restored pictures in order; `frames` are of one size. Otherwise like `restore`."""
+    def restore_batch(
+        self, frames: Sequence[Frame], shared: Shared | None = None
+    ) -> list[Restored]:
+        """The restored pictures in order. Otherwise like `restore`.
+
+        Args:
+            frames: of one size.
+            shared: range and tone of the sequence that they are from; each its own otherwise.
+        """
+        return [self._finish(work, shared) for work in self._worked(frames, shared)]
+
+    def restore_structure(self, frames: Sequence[Frame], shared: Shared) -> list[Values]:
+        """What the network alone makes of frames of one size, `(H, W)` each, gaps filled."""
+        return [work.out for work in self._worked(frames, shared)]
+
+    def _worked(self, frames: Sequence[Frame], shared: Shared | None) -> list[_Work]:
         self.backend.facts.check_size(frames[0].height, frames[0].width)
-        works = [self._prepare(frame) for frame in frames]
+        works = [self._prepare(frame, shared) for frame in frames]
         # A picture of one value only has nothing to restore.
         self._add_corrections([work for work in works if work.high > work.low])
-        return [self._finish(work) for work in works]
+        return works
 
-    def _prepare(self, frame: Frame) -> _Work:
-        low, high = measure_range(frame, self._settings.range)
-        source, gaps = fill_gaps(frame.values, frame.metadata.nodata)
+    def _prepare(self, frame: Frame, shared: Shared | None) -> _Work:
+        low, high = shared.range if shared else measure_range(frame, self._settings.range)
+        read = frame.values if frame.original is None else frame.original
+        original, gaps = fill_gaps(read, frame.metadata.nodata)
+        source = original if frame.original is None else frame.values
         out = np.empty_like(source) if high > low else source.copy()
-        return _Work(frame, source, gaps, low, high, out)
+        return _Work(frame, original, source, gaps, low, high, out)
 
-    def _finish(self, work: _Work) -> Restored:
-        """Tone, strength, and the gaps as they were."""
-        out = work.out
-        tone = self._decide_tone(work)
+    def _finish(self, work: _Work, shared: Shared | None) -> Restored:
+        """Tone, strength, bound, the gaps as they were, and how far all that led."""
+        out, frame = work.out, work.frame
+        tone = shared.tone if shared else self.decide_tone(out, frame.dtype, work.low, work.high)
         if tone is not None:
             for rows in bands(*out.shape):
                 unit = (out[rows] - np.float32(work.low)) / work.span
                 out[rows] = tone.apply(unit) * work.span + np.float32(work.low)
         if self._settings.strength != 1.0:
-            out -= work.source
+            out -= work.original
             out *= np.float32(self._settings.strength)
-            out += work.source
+            out += work.original
+        if self._settings.bound is not None:
+            source = replace(frame, values=work.original, original=None)
+            limit = self._settings.bound.limit(source, work.high - work.low)
+            apply_bound(out, work.original, limit, frame.dtype)
+        nodata = frame.metadata.nodata
+        keep_off_nodata(out, work.original, frame.dtype, nodata, work.gaps)
         if work.gaps is not None:
-            out[work.gaps] = work.frame.values[work.gaps]
-        keep_off_nodata(out, work.source, work.frame.dtype, work.frame.metadata.nodata, work.gaps)
-        return Restored(replace(work.frame, values=out), (work.low, work.high), tone)
+            read = frame.values if frame.original is None else frame.original
+            out[work.gaps] = read[work.gaps]
+        fidelity = measure(work.original, out, Numbers.of(frame), work.gaps)
+        restored = replace(frame, values=out, original=None)
+        return Restored(restored, (work.low, work.high), tone, fidelity)
 
     def _add_corrections(self, works: Sequence[_Work]) -> None:
         """Write `source (H, W)` plus the network's correction into every `out`, tile by tile."""
@@ -238,58 +281,26 @@ class Restorer:
         down, across = (max(smaller, 2 * pixels + SMALLEST_CORE) for pixels in facts.halo)
         self._tile = down, across
 
-    def _decide_tone(self, work: _Work) -> Tone | None:
-        """The tone to apply after structure, if any."""
+    def wants_tone(self, dtype: Any) -> bool:
+        """Whether the tone of pictures of a dtype is looked at at all."""
         policy = self._settings.tone
-        wanted = policy == "restore" or (policy == "auto" and work.frame.dtype == np.uint8)
-        if not wanted or self._tone_predictor is None or not work.high > work.low:
+        return policy == "restore" or (policy == "auto" and dtype == np.uint8)
+
+    def decide_tone(self, out: Values, dtype: Any, low: float, high: float) -> Tone | None:
+        """The tone to apply after structure to `out (H, W)`, if any.
+
+        Args:
+            out: restored, tone kept, in the source's own numbers.
+            dtype: of the source.
+            low: the value that became 0.
+            high: the value that became 1.
+        """
+        if not self.wants_tone(dtype) or self._tone_predictor is None or not high > low:
             return None
-        tone = self._tone_predictor.predict(work.out, work.low, work.high)
-        if policy == "restore":
+        tone = self._tone_predictor.predict(out, low, high)
+        if self._settings.tone == "restore":
             return tone
         return tone.contrast_only() if tone.confident else None
-
-
-def measure_range(frame: Frame, policy: RangePolicy) -> tuple[float, float]:
-    """The source values that become 0 and 1 for the network.
-
-    Raises:
-        UsageError: "dtype" with a float picture, which has no full range.
-    """
-    if isinstance(policy, tuple):
-        return policy
-    integer = np.issubdtype(frame.dtype, np.integer)
-    if policy == "dtype" or (policy == "auto" and frame.dtype == np.uint8):
-        if not integer:
-            raise UsageError(
-                f"{frame.dtype} has no full range", remedy="use --range image or --range LO:HI"
-            )
-        return float(np.iinfo(frame.dtype).min), float(np.iinfo(frame.dtype).max)
-    gaps = find_gaps(frame.values, frame.metadata.nodata)
-    measured = frame.values if gaps is None else frame.values[~gaps][None]
-    if measured.size == 0:
-        return 0.0, 0.0
-    if policy == "image":
-        return float(measured.min()), float(measured.max())
-    low, high = _percentiles(measured, whole=integer)
-    margin = WIDENING * (high - low)
-    return low - margin, high + margin
-
-
-def _percentiles(values: Values, *, whole: bool) -> tuple[float, float]:
-    """`PERCENTILES` of the values; those of whole numbers from a histogram, without a copy."""
-    if not whole:
-        low, high = np.percentile(values, PERCENTILES, method="inverted_cdf")
-        return float(low), float(high)
-    least = int(values.min())
-    # Enlarged counts lie between whole numbers, and float32 may round the greatest up to the next.
-    counts = np.zeros(int(values.max()) - least + 2, np.int64)
-    for rows in bands(*values.shape):
-        levels = (values[rows] - np.float32(least)).astype(np.int64)
-        counts += np.bincount(levels.ravel(), minlength=len(counts))
-    ranks = np.ceil(np.array(PERCENTILES) / 100 * values.size)
-    low, high = np.searchsorted(np.cumsum(counts), ranks) + least
-    return float(low), float(high)
 
 
 def _padded(edge: int, smallest: int, stride: int) -> int:

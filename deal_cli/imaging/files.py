@@ -19,10 +19,13 @@ from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import PictureError, UsageError
 from deal_cli.imaging import grey
 from deal_cli.imaging.formats import TRUNCATED_REMEDY, Pixels, bmp, jpeg, npy, png, tiff
+from deal_cli.imaging.formats.tiff import COMPRESSIONS, DEFAULT_COMPRESSION
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.whole import remove_remains, written_whole
 
 __all__ = [
+    "COMPRESSIONS",
+    "DEFAULT_COMPRESSION",
     "MAX_PIXELS",
     "PICTURE_SUFFIXES",
     "check_target",
@@ -40,8 +43,6 @@ PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".npy")
 
 _WRITERS = {
     ".png": png.write,
-    ".tif": tiff.write,
-    ".tiff": tiff.write,
     ".jpg": jpeg.write,
     ".jpeg": jpeg.write,
     ".bmp": bmp.write,
@@ -123,11 +124,16 @@ def decode(
     return _decode(io.BytesIO(data), name, luminance=luminance, max_pixels=max_pixels)
 
 
-def write_frame(frame: Frame, path: Path) -> None:
+def write_frame(frame: Frame, path: Path, *, compression: str = DEFAULT_COMPRESSION) -> None:
     """Write a picture in the format of the path's suffix and in its own dtype.
 
     Lossless but for JPEG (quality 95). Integers are rounded half to even and clipped to their
     range. An existing file is replaced in one step.
+
+    Args:
+        frame: the picture.
+        path: the file.
+        compression: of a TIFF, one of `COMPRESSIONS`; other formats have their own.
 
     Raises:
         UsageError: a suffix that is unknown or that cannot hold the dtype (see `check_target`).
@@ -135,10 +141,10 @@ def write_frame(frame: Frame, path: Path) -> None:
     """
     check_target(frame, path)
     with written_whole(path) as stream:
-        _encode(frame, path.suffix.lower(), stream)
+        _encode(frame, path.suffix.lower(), stream, compression)
 
 
-def encode(frame: Frame, suffix: str) -> bytes:
+def encode(frame: Frame, suffix: str, *, compression: str = DEFAULT_COMPRESSION) -> bytes:
     """The bytes that `write_frame` would write to a file with this suffix.
 
     Raises:
@@ -146,7 +152,7 @@ def encode(frame: Frame, suffix: str) -> bytes:
     """
     check_target(frame, suffix)
     stream = io.BytesIO()
-    _encode(frame, suffix.lower(), stream)
+    _encode(frame, suffix.lower(), stream, compression)
     return stream.getvalue()
 
 
@@ -161,7 +167,7 @@ def check_target(frame: Frame, target: Path | str) -> None:
         UsageError: an unknown suffix, or one whose format cannot hold the frame's dtype.
     """
     suffix = (target.suffix if isinstance(target, Path) else target).lower()
-    if suffix not in _WRITERS:
+    if suffix not in PICTURE_SUFFIXES:
         raise UsageError(
             f"is not a kind of picture that deal writes ({suffix or 'no suffix'})",
             file=target,
@@ -264,6 +270,9 @@ def _decode(stream: BinaryIO, name: Path | str, *, luminance: bool, max_pixels: 
     return Frame(values, dtype, metadata)
 
 
-def _encode(frame: Frame, suffix: str, stream: BinaryIO) -> None:
+def _encode(frame: Frame, suffix: str, stream: BinaryIO, compression: str) -> None:
     array = grey.to_dtype(frame.values, frame.dtype, frame.metadata.nodata)
-    _WRITERS[suffix](array, frame.metadata, stream)
+    if suffix in (".tif", ".tiff"):
+        tiff.write(array, frame.metadata, stream, compression=compression)
+    else:
+        _WRITERS[suffix](array, frame.metadata, stream)

@@ -76,11 +76,14 @@ class Frame:
             NaN and infinities stand where the source has them.
         dtype: the source's dtype; the written file has it again.
         metadata: what the file said besides its pixels.
+        original: `(H, W)`, the values as they were read, where a fixed pattern was taken off
+            `values` since; those are finite then.
     """
 
     values: NDArray[np.float32]
     dtype: np.dtype
     metadata: Metadata = field(default_factory=Metadata)
+    original: NDArray[np.float32] | None = None
 
     @property
     def height(self) -> int:

@@ -44,16 +44,28 @@ def enlarge(frame: Frame, scale: int, *, max_pixels: int = MAX_PIXELS) -> Frame:
             f"would be {size[0]}x{size[1]}, more than {max_pixels / 1e6:g} megapixels",
             remedy=f"give a smaller --scale, or --max-pixels {size[0] * size[1]}",
         )
+    nodata, metadata = frame.metadata.nodata, _enlarged(frame.metadata, scale)
+    if frame.original is None:
+        return replace(frame, values=_bicubic(frame.values, scale, nodata), metadata=metadata)
+    # Pixels without a measurement were filled when the pattern was taken off the others.
+    values = _bicubic(frame.values, scale, None)
+    original = _bicubic(frame.original, scale, nodata)
+    return replace(frame, values=values, metadata=metadata, original=original)
+
+
+def _bicubic(values: NDArray[np.float32], scale: int, nodata: float | None) -> NDArray[np.float32]:
+    """The values `(H * scale, W * scale)`, with pixels without a measurement as blocks."""
     from PIL import Image
 
-    filled, mask = fill_gaps(frame.values, frame.metadata.nodata)
-    values: NDArray[np.float32] = np.array(
+    filled, mask = fill_gaps(values, nodata)
+    size = (values.shape[1] * scale, values.shape[0] * scale)
+    large: NDArray[np.float32] = np.array(
         Image.fromarray(filled).resize(size, Image.Resampling.BICUBIC)
     )
     if mask is not None:
         for y, x in np.ndindex(scale, scale):
-            values[y::scale, x::scale][mask] = frame.values[mask]
-    return replace(frame, values=values, metadata=_enlarged(frame.metadata, scale))
+            large[y::scale, x::scale][mask] = values[mask]
+    return large
 
 
 def _enlarged(metadata: Metadata, scale: int) -> Metadata:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.config import TrainConfig
-from deal_cli.engine.restorer import measure_range
+from deal_cli.engine.ranges import measure_range
 from deal_cli.errors import UsageError
 from deal_cli.imaging.files import PICTURE_SUFFIXES, read_frame
 from deal_cli.imaging.gaps import fill_gaps

@@ -21,6 +21,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -28,14 +29,16 @@ from rich.progress import (
 
 from deal_cli.errors import OutputError
 from deal_cli.jobs.budget import spoken
+from deal_cli.jobs.flight import Flight
 
 if TYPE_CHECKING:
     from deal_cli.engine.contract import Facts
     from deal_cli.jobs.degrade import Outcome as DegradeOutcome
-    from deal_cli.jobs.restore import Outcome
+    from deal_cli.jobs.restore_outcome import Outcome
     from deal_cli.jobs.train_views import Plan
 
 CAUSES = 5  # kinds of failure named in a summary
+LEAST_WIDTH = 100  # characters of the table of a flight, where a terminal or a log has fewer
 
 
 class Display:
@@ -55,6 +58,7 @@ class Display:
             disable=quiet or not self._console.is_terminal,
         )
         self._task = self._progress.add_task("", total=None)
+        self._frames: TaskID | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -72,9 +76,28 @@ class Display:
         """One unwrapped line."""
         self._console.print(text, markup=False)
 
+    @property
+    def width(self) -> int:
+        """Characters of a line."""
+        return self._console.width
+
     def progress(self, done: int, total: int | None, description: str = "") -> None:
         """Move the bar."""
         self._progress.update(self._task, completed=done, total=total, description=description)
+
+    def frames(self, done: int, total: int | None, description: str = "") -> None:
+        """Move the bar of the frames of one file, below that of the files; a new text, a new bar.
+
+        Args:
+            done: frames so far; 1 begins.
+            total: of the file, as far as it is known.
+            description: what happens to them.
+        """
+        if self._frames is None or done <= 1:
+            if self._frames is not None:
+                self._progress.remove_task(self._frames)
+            self._frames = self._progress.add_task(description, total=total)
+        self._progress.update(self._frames, completed=done, total=total, description=description)
 
 
 class RestoreReport:
@@ -85,10 +108,11 @@ class RestoreReport:
         self._as_json, self._quiet, self._verbose = as_json, quiet, verbose
         self._counts: Counter[str] = Counter()
         self._causes: Counter[str] = Counter()
+        self._flight = Flight()
 
     @property
     def failed(self) -> int:
-        """How many pictures failed so far."""
+        """How many files failed so far."""
         return self._counts["failed"]
 
     def follow(
@@ -100,12 +124,18 @@ class RestoreReport:
             for done, outcome in enumerate(outcomes, 1):
                 self._report(outcome, facts)
                 self._display.progress(done, total, str(outcome.item.source or "-"))
-        if not self._quiet and not self._counts["planned"]:
-            for line in self._summary(time.monotonic() - started):
+        if self._quiet or self._counts["planned"]:
+            return
+        if self._counts["restored"]:
+            for line in self._flight.lines(max(self._display.width, LEAST_WIDTH)):
                 self._display.say(line)
+        for line in self._summary(time.monotonic() - started):
+            self._display.say(line)
 
     def _report(self, outcome: Outcome, facts: Facts | None) -> None:
         self._counts[outcome.status] += 1
+        if outcome.status != "planned":
+            self._flight.add(outcome.flown())
         if self._as_json:
             _print(json.dumps(outcome.to_json(facts)))
         elif facts is None and outcome.error is None:  # a rehearsal

@@ -12,7 +12,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -43,12 +43,14 @@ class Passed(Generic[Item, Kept]):
 
 
 def overlapped(
-    items: Sequence[Item],
+    items: Iterable[Item],
     read: Callable[[Item], Frame | None],
     work: Callable[[Sequence[Frame]], Sequence[Made]],
     write: Callable[[Item, Made], Kept],
     capacity: Callable[[Frame], int],
     abandon: Callable[[], None] = lambda: None,
+    *,
+    readers: int = READERS,
 ) -> Generator[Passed[Item, Kept]]:
     """Read, work on and write every item, yielding what became of each, in order.
 
@@ -59,6 +61,7 @@ def overlapped(
         write: what is kept of a result once it is written; not its pixels.
         capacity: the most pictures like this one that `work` should take at once.
         abandon: makes running `work` give up soon, when all is over early.
+        readers: threads that read; one where a file has to be read in order.
 
     An exception ends its own item alone; what is not a `DealError` is told as an internal error.
 
@@ -91,14 +94,14 @@ def overlapped(
     def pass_on(group: list[_Loaded[Item]]) -> list[Future[Passed[Item, Kept]]]:
         return [writers.submit(finish, loaded, made) for loaded, made in _work_on(group, work)]
 
-    readers = ThreadPoolExecutor(READERS, "read")
+    reading_pool = ThreadPoolExecutor(readers, "read")
     workers = ThreadPoolExecutor(WORKERS, "work")
     writers = ThreadPoolExecutor(WRITERS, "write")
     try:
         while True:
             room = FILES_IN_FLIGHT - len(reading) - len(writing)
             for index, item in itertools.islice(waiting, max(0, room)):
-                reading.append(readers.submit(load, index, item))
+                reading.append(reading_pool.submit(load, index, item))
             if reading:
                 working.append(workers.submit(pass_on, _next_group(reading, capacity, gate)))
             elif not working and not writing:
@@ -112,7 +115,7 @@ def overlapped(
         raise
     finally:
         gate.close()
-        for pool in (readers, workers, writers):
+        for pool in (reading_pool, workers, writers):
             pool.shutdown(cancel_futures=True)
 
 

@@ -12,7 +12,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ STREAM = "-"
 #: Suffixes that surely mean a file, and that deal does not write.
 FOREIGN_SUFFIXES = (
     *(".webp", ".gif", ".jp2", ".jxl", ".heic", ".avif", ".pgm", ".ppm", ".fits", ".pdf"),
-    *(".mp4", ".avi", ".mkv", ".mov", ".zip", ".csv", ".json", ".txt"),
+    *(".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".zip", ".csv", ".json", ".txt"),
 )
 
 
@@ -61,6 +61,9 @@ def plan_items(
     *,
     recursive: bool = False,
     overwrite: bool | None = False,
+    suffixes: Sequence[str] = PICTURE_SUFFIXES,
+    suffix_of: Callable[[Path], str | None] = lambda _: None,
+    written: Sequence[str] = PICTURE_SUFFIXES,
 ) -> tuple[Item, ...]:
     """Every picture to make, in natural order below each input.
 
@@ -71,6 +74,9 @@ def plan_items(
         out: a folder; a file, with one picture and a picture's suffix; or `-`, standard output.
         recursive: look into the folders below a folder as well.
         overwrite: allow an output to replace its own input; None where no flag allows it.
+        suffixes: of what a folder is searched for.
+        suffix_of: the suffix that the output of a file has; None for its own.
+        written: the suffixes of what can be written.
 
     Raises:
         UsageError: an input that does not exist, no pictures at all, two inputs for one output, an
@@ -79,21 +85,36 @@ def plan_items(
     if STREAM in inputs:
         if len(inputs) > 1:
             raise UsageError("'-' is one picture alone", remedy="leave out the other inputs")
-        target = _single_target(out or STREAM, "standard input")
+        target = _single_target(out or STREAM, "standard input", written)
         return (Item(None, target),)
     if out is None:
         raise UsageError("no output named", remedy="give -o a folder")
-    found = [one for text in inputs for one in _find(text, Path(out), recursive=recursive)]
+    search = _Search(Path(out), recursive, tuple(suffixes))
+    found = [one for text in inputs for one in _find(text, search)]
     errors = [one.error for one in found if one.error]
     if len(errors) == len(found):
         raise UsageError(errors[0].cause, file=errors[0].file, remedy=errors[0].remedy)
-    if len(found) == 1 and (out == STREAM or names_a_file(Path(out))):
-        items = [Item(found[0].path, _single_target(out, found[0].path))]
+    if len(found) == 1 and (out == STREAM or names_a_file(Path(out), written)):
+        items = [Item(found[0].path, _single_target(out, found[0].path, written))]
     else:
-        folder = output_folder(out, len(found))
-        items = [Item(one.path, folder / one.name, one.error) for one in found]
+        folder = output_folder(out, len(found), written)
+        items = [Item(one.path, folder / _renamed(one, suffix_of), one.error) for one in found]
     refuse_collisions(items, overwrite=overwrite)
     return tuple(items)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Where results go, which are no inputs, and what folders are searched for."""
+
+    out: Path
+    recursive: bool
+    suffixes: tuple[str, ...]
+
+
+def _renamed(one: _Found, suffix_of: Callable[[Path], str | None]) -> Path:
+    suffix = None if one.error else suffix_of(one.path)
+    return one.name if suffix is None else one.name.with_suffix(suffix)
 
 
 def natural(path: Path) -> tuple[tuple[list[str | int], str], ...]:
@@ -106,28 +127,28 @@ def _numbers_apart(text: str) -> list[str | int]:
     return [int(piece) if at % 2 else piece for at, piece in enumerate(pieces)]
 
 
-def _find(text: str, out: Path, *, recursive: bool) -> Iterator[_Found]:
+def _find(text: str, search: _Search) -> Iterator[_Found]:
     """The pictures that one input stands for."""
     path = Path(text)
     kind = _kind(path)
     if kind == "file":
         yield _Found(path, Path(path.name))
     elif kind == "folder":
-        yield from _list(path, out, recursive=recursive)
+        yield from _list(path, search)
     elif text.startswith("@"):
         for line in _lines(text[1:]):
             if _kind(Path(line)) == "nothing":
                 raise UsageError("no such file", file=line, remedy=f"check the list {text[1:]}")
-            yield from _find(line, out, recursive=recursive)
+            yield from _find(line, search)
     elif glob.has_magic(text):
-        yield from _match(text, out)
+        yield from _match(text, search.out)
     else:
         raise UsageError("no such file", file=path, remedy="check the path")
 
 
-def _list(folder: Path, out: Path, *, recursive: bool) -> Iterator[_Found]:
+def _list(folder: Path, search: _Search) -> Iterator[_Found]:
     """The pictures of a folder; hidden ones and the output folder are left out."""
-    results = _below(folder, out)
+    results, recursive = _below(folder, search.out), search.recursive
     pictures: list[_Found] = []
     unreadable: list[_Found] = []
 
@@ -142,7 +163,7 @@ def _list(folder: Path, out: Path, *, recursive: bool) -> Iterator[_Found]:
         here = Path(place).relative_to(folder)
         # A folder that is called like a picture is worth a word, unless it is looked into.
         for name in files if recursive else [*files, *folders]:
-            if not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in search.suffixes:
                 pictures.append(_Found(folder / here / name, here / name))
         folders[:] = [
             name
@@ -199,24 +220,30 @@ def _lines(name: str) -> list[str]:
     return paths
 
 
-def names_a_file(out: Path) -> bool:
+def names_a_file(out: Path, written: Sequence[str] = PICTURE_SUFFIXES) -> bool:
     """Whether an output is meant as a file rather than a folder.
+
+    Args:
+        out: the output.
+        written: the suffixes of what can be written.
 
     Raises:
         UsageError: its suffix is that of another kind of file.
     """
     if _kind(out) == "folder":
         return False
+    if out.suffix.lower() in written:
+        return True
     if out.suffix.lower() in FOREIGN_SUFFIXES:
         raise UsageError(
             f"deal does not write {out.suffix} files",
             file=out,
-            remedy=f"name it with one of {' '.join(PICTURE_SUFFIXES)}",
+            remedy=f"name it with one of {' '.join(written)}",
         )
-    return out.suffix.lower() in PICTURE_SUFFIXES
+    return False
 
 
-def _single_target(out: str, source: Path | str) -> Path | None:
+def _single_target(out: str, source: Path | str, written: Sequence[str]) -> Path | None:
     """Where one picture goes that was named by itself.
 
     Raises:
@@ -224,21 +251,26 @@ def _single_target(out: str, source: Path | str) -> Path | None:
     """
     if out == STREAM:
         return None
-    if not names_a_file(Path(out)):
+    if not names_a_file(Path(out), written):
         raise UsageError(
             f"has no name for the picture from {source}", file=out, remedy="give -o a file or '-'"
         )
     return Path(out)
 
 
-def output_folder(out: str, count: int) -> Path:
+def output_folder(out: str, count: int, written: Sequence[str] = PICTURE_SUFFIXES) -> Path:
     """The folder of many outputs.
+
+    Args:
+        out: the output.
+        count: how many there are.
+        written: the suffixes of what can be written.
 
     Raises:
         UsageError: `out` is a file, or standard output.
     """
     folder = Path(out)
-    if out == STREAM or names_a_file(folder):
+    if out == STREAM or names_a_file(folder, written):
         raise UsageError(f"is one file for {count} pictures", file=out, remedy="give -o a folder")
     if _kind(folder) == "file":
         raise UsageError("is not a folder", file=out, remedy="give -o a folder or a picture's name")

@@ -1,22 +1,24 @@
 """Restore files: plan every output before any work, then read, restore and write them.
 
 One bad file never stops the others: what failed is reported with its cause, the rest is done.
+Pictures are worked on side by side; a file of many frames, or a folder whose pictures follow one
+another, is a sequence, which is looked at as a whole before its frames are restored.
 """
 
 from __future__ import annotations
 
-import math
+import contextlib
+import itertools
 import sys
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
 
-from deal_cli.config import MAX_PIXELS
-from deal_cli.engine.backends import Choice, Request
-from deal_cli.engine.contract import Facts
-from deal_cli.engine.restorer import Restored, Restorer, Settings, open_restorer
-from deal_cli.errors import DealError, UsageError
+from deal_cli.engine.backends import Choice
+from deal_cli.engine.pattern import Pattern, load_pattern
+from deal_cli.engine.restorer import Restored, Restorer, open_restorer
+from deal_cli.errors import DealError
+from deal_cli.imaging.celsius import in_celsius
 from deal_cli.imaging.files import (
     check_target,
     decode,
@@ -27,114 +29,26 @@ from deal_cli.imaging.files import (
     write_frame,
 )
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.resize import SCALES, enlarge
+from deal_cli.imaging.resize import enlarge
 from deal_cli.imaging.whole import exists, make_folder
+from deal_cli.jobs.clips import restore_clip
+from deal_cli.jobs.flight import Kind
 from deal_cli.jobs.pipeline import Passed, overlapped
-from deal_cli.jobs.plan import STREAM, Item, plan_items
-
-
-@dataclass(frozen=True)
-class RestoreRequest:
-    """What to restore, how, and where to.
-
-    Attributes:
-        inputs: files, folders, patterns, lists or `-` (see `plan_items`).
-        out: a folder, a file or `-`.
-        engine: backend and weights.
-        settings: range, tone, strength.
-        scale: 1, 2 or 4: bicubic enlargement before restoring.
-        luminance: turn false colour into its luminance in place of refusing it.
-        recursive: look into the folders below a folder as well.
-        overwrite: replace outputs that exist.
-        max_pixels: larger pictures are refused before they are decoded.
-    """
-
-    inputs: Sequence[str]
-    out: str | None
-    engine: Request = Request()
-    settings: Settings = Settings()
-    scale: int = 1
-    luminance: bool = False
-    recursive: bool = False
-    overwrite: bool = False
-    max_pixels: int = MAX_PIXELS
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What is worth saying of a restored picture; `tone` is the map applied, if any."""
-
-    width: int
-    height: int
-    dtype: str
-    range: tuple[float, float]
-    tone: dict[str, float] | None
-
-    def __str__(self) -> str:
-        low, high = self.range
-        kept = "tone kept" if self.tone is None else "gain {gain:.2f} offset {offset:+.2f}"
-        size = f"{self.width}x{self.height} {self.dtype}, range {low:g}:{high:g}, "
-        return size + kept.format(**self.tone or {})
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one input.
-
-    Attributes:
-        item: what was read, and where it went.
-        status: "restored"; "skipped", the output existed; "failed" with an error; or "planned",
-            when nothing is done but told.
-        error: of a failed one.
-        summary: of a restored one.
-        seconds: its own time: reading, its share of the inference, writing.
-    """
-
-    item: Item
-    status: Literal["restored", "skipped", "failed", "planned"]
-    error: DealError | None = None
-    summary: Summary | None = None
-    seconds: float = 0.0
-
-    def to_json(self, facts: Facts | None) -> dict[str, Any]:
-        """One flat row; `facts` are those of the backend, when one was opened."""
-        done = self.summary
-        return {
-            "input": str(self.item.source or STREAM),
-            "output": str(self.item.target or STREAM),
-            "status": self.status,
-            "error": str(self.error) if self.error else None,
-            "width": done.width if done else None,
-            "height": done.height if done else None,
-            "dtype": done.dtype if done else None,
-            "backend": facts.backend if facts else None,
-            "precision": facts.precision if facts else None,
-            "weights_sha256": facts.sha256 if facts else None,
-            "range": list(done.range) if done else None,
-            "tone": done.tone if done else None,
-            "seconds": round(self.seconds, 6),
-        }
-
-
-def plan_batch(request: RestoreRequest) -> tuple[Item, ...]:
-    """Every picture to restore, before any work; the backend is not touched.
-
-    Raises:
-        UsageError: see `plan_items`; or a scale, strength or range that makes no sense.
-    """
-    _check_numbers(request)
-    return plan_items(
-        request.inputs, request.out, recursive=request.recursive, overwrite=request.overwrite
-    )
+from deal_cli.jobs.plan import STREAM, Item
+from deal_cli.jobs.restore_outcome import Outcome, Summary
+from deal_cli.jobs.restore_plan import Planned, RestoreRequest, check_request, plan_restoration
+from deal_cli.jobs.sequence import Common, Progress, Survey, survey, without_pattern
 
 
 def rehearse(request: RestoreRequest) -> Generator[Outcome]:
-    """What a batch would do with every input, as far as can be told without reading it.
+    """What a batch would do with every input, as far as can be told from a glance at it.
 
     Raises:
-        UsageError: see `plan_batch`.
+        UsageError: see `plan_restoration`.
     """
-    for item in plan_batch(request):
+    check_request(request)
+    for planned in plan_restoration(request):
+        item = planned.item
         if item.error:
             yield Outcome(item, "failed", item.error)
         else:
@@ -146,72 +60,187 @@ def open_batch(request: RestoreRequest) -> Batch:
     """Plan the outputs and load the backend.
 
     Raises:
-        UsageError: see `plan_batch`.
+        UsageError: see `plan_restoration`; or no such pattern.
         BackendError: the backend asked for cannot be had.
         WeightsError: the weights are not usable.
     """
-    items = plan_batch(request)
+    check_request(request)
+    planned = plan_restoration(request)
+    pattern = load_pattern(request.pattern) if request.pattern else None
     restorer, choice = open_restorer(request.engine, request.settings)
-    return Batch(request, items, restorer, choice)
+    return Batch(request, planned, restorer, choice, pattern)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
-    """A planned restoration with its backend loaded."""
+    """A planned restoration with its backend loaded.
+
+    Attributes:
+        request: what was asked for.
+        planned: every file, in order.
+        restorer: what restores them.
+        choice: why this backend.
+        pattern: the fixed pattern that was given, if any.
+        progress: told of the frames of a sequence: done, total, what happens.
+        unsaved: why no pattern was saved, when one was to be.
+    """
 
     request: RestoreRequest
-    items: tuple[Item, ...]
+    planned: tuple[Planned, ...]
     restorer: Restorer
     choice: Choice
+    pattern: Pattern | None = None
+    progress: Progress = field(default=lambda done, total, text: None)
+    unsaved: str | None = "nothing was restored"
 
     def run(self) -> Generator[Outcome]:
-        """Restore the pictures in order, yielding what became of each.
+        """Restore the files in order, yielding what became of each.
 
         Raises:
             DealError: what no other picture would survive either, such as a full device.
         """
-        for folder in {item.target.parent for item in self.items if item.target}:
+        for folder in {one.item.target.parent for one in self.planned if one.item.target}:
             remove_remains(folder)
-        for passed in overlapped(
-            self.items,
-            self._read,
-            self.restorer.restore_batch,
-            self._write,
-            self._capacity,
-            self.restorer.abandon,
-        ):
-            yield _outcome(passed)
+        for _, group in itertools.groupby(self.planned, self._group):
+            files = tuple(group)
+            if files[0].contents.kind == "picture":
+                yield from self._pictures([one.item for one in files])
+            else:
+                yield restore_clip(self, files[0])
 
-    def _read(self, item: Item) -> Frame | None:
-        """The picture to restore, enlarged; None when its output exists."""
+    def _pictures(self, items: Sequence[Item]) -> Generator[Outcome]:
+        """Restore pictures side by side, those of one folder if they are a sequence."""
+        found = self._survey(items) if self.request.sequence else None
+        passing = overlapped(
+            items,
+            lambda item: self._read(item, found),
+            lambda frames: self.restore_frames(frames, found),
+            lambda item, restored: self._write(item, restored, found),
+            self.capacity,
+            self.restorer.abandon,
+        )
+        with contextlib.closing(passing):
+            for passed in passing:
+                yield _outcome(passed)
+
+    def restore_frames(self, frames: Sequence[Frame], found: Survey | None) -> list[Restored]:
+        """Restore frames of one size and dtype, with what their sequence has in common."""
+        common = found.of(frames[0]) if found else None
+        return self.restorer.restore_batch(frames, common.shared if common else None)
+
+    def prepared(self, frame: Frame, found: Survey | None) -> Frame:
+        """A frame as the restorer takes it: without the fixed pattern, and enlarged.
+
+        Raises:
+            PictureError: the pattern given is not this frame's, or it would be too large.
+        """
+        common = found.of(frame) if found else None
+        pattern = common.pattern if common else self.pattern
+        frame = without_pattern(frame, pattern)
+        return enlarge(frame, self.request.scale, max_pixels=self.request.max_pixels)
+
+    def look_at(self, frames: Iterator[Frame], progress: Progress) -> Survey:
+        """Learn what the frames of a sequence have in common, and save its pattern if asked to.
+
+        Raises:
+            OutputError: the pattern cannot be written.
+        """
+        request = self.request
+        found = survey(
+            frames,
+            self.restorer,
+            request.settings.range,
+            given=self.pattern,
+            find_pattern=request.find_pattern,
+            enlarged=lambda frame: enlarge(frame, request.scale, max_pixels=request.max_pixels),
+            progress=progress,
+        )
+        if request.save_pattern is not None:
+            main = found.main
+            self.unsaved = main.reason if main else "it has no frames"
+            if main and main.pattern:
+                make_folder(request.save_pattern.parent)
+                main.pattern.save(request.save_pattern)
+                self.unsaved = None
+        return found
+
+    def capacity(self, frame: Frame) -> int:
+        """How many frames like this one make a good batch."""
+        return self.restorer.capacity(frame.height, frame.width)
+
+    def written(self, frame: Frame) -> Frame:
+        """A restored frame in the unit that is written.
+
+        Raises:
+            PictureError: degrees were asked for, and the file does not say how to get there.
+        """
+        return in_celsius(frame) if self.request.unit == "celsius" else frame
+
+    def summarise(self, restored: Restored, common: Common | None) -> Summary:
+        """What is worth saying of a restored frame."""
+        frame, tone = restored.frame, restored.tone
+        return Summary(
+            frame.width,
+            frame.height,
+            "float32" if self.request.unit == "celsius" else frame.dtype.name,
+            Kind.of(frame),
+            restored.range,
+            {"gain": tone.gain, "offset": tone.offset, "gamma": tone.gamma} if tone else None,
+            restored.fidelity,
+            common.reason if common else None,
+        )
+
+    def _group(self, planned: Planned) -> object:
+        """What is worked on together: pictures, those of one folder in a sequence, or a clip."""
+        item = planned.item
+        if planned.contents.kind != "picture":
+            return item.source
+        return item.source.parent if self.request.sequence and item.source else None
+
+    def _survey(self, items: Sequence[Item]) -> Survey:
+        """What the pictures of a folder have in common; those that fail tell so later."""
+
+        def frames() -> Iterator[Frame]:
+            for item in items:
+                try:
+                    yield self._decoded(item)
+                except DealError:
+                    continue
+
+        return self.look_at(frames(), self.progress)
+
+    def _decoded(self, item: Item) -> Frame:
         if item.error:
             raise item.error
-        if not self.request.overwrite and exists(item.target):
-            return None
         luminance, limit = self.request.luminance, self.request.max_pixels
         if item.source is None:
-            frame = decode(self._stdin, STREAM, luminance=luminance, max_pixels=limit)
-        else:
-            frame = read_frame(item.source, luminance=luminance, max_pixels=limit)
-        check_target(frame, item.target or self._suffix(item))
-        return enlarge(frame, self.request.scale, max_pixels=limit)
+            return decode(self._stdin, STREAM, luminance=luminance, max_pixels=limit)
+        return read_frame(item.source, luminance=luminance, max_pixels=limit)
 
-    def _write(self, item: Item, restored: Restored) -> Summary:
-        frame, tone = restored.frame, restored.tone
+    def _read(self, item: Item, found: Survey | None) -> Frame | None:
+        """The picture to restore, enlarged; None when its output exists."""
+        if not item.error and not self.request.overwrite and exists(item.target):
+            return None
+        frame = self._decoded(item)
+        check_target(self.written(frame), item.target or self._suffix(item, frame))
+        return self.prepared(frame, found)
+
+    def _write(self, item: Item, restored: Restored, found: Survey | None) -> Summary:
+        frame = self.written(restored.frame)
+        compression = self.request.compression
         if item.target is None:
-            sys.stdout.buffer.write(encode(frame, self._suffix(item)))
+            suffix = self._suffix(item, frame)
+            sys.stdout.buffer.write(encode(frame, suffix, compression=compression))
             sys.stdout.buffer.flush()
         else:
             make_folder(item.target.parent)
-            write_frame(frame, item.target)
-        applied = {"gain": tone.gain, "offset": tone.offset, "gamma": tone.gamma} if tone else None
-        return Summary(frame.width, frame.height, frame.dtype.name, restored.range, applied)
+            write_frame(frame, item.target, compression=compression)
+        return self.summarise(restored, found.of(restored.frame) if found else None)
 
-    def _capacity(self, frame: Frame) -> int:
-        return self.restorer.capacity(frame.height, frame.width)
-
-    def _suffix(self, item: Item) -> str:
-        """The format for standard output: the input's own."""
+    def _suffix(self, item: Item, frame: Frame) -> str:
+        """The format for standard output: the input's own, or TIFF for counts of a camera."""
+        if frame.metadata.radiometry is not None:
+            return ".tif"
         if item.source is None:
             return suffix_for(self._stdin)
         with item.source.open("rb") as stream:
@@ -231,24 +260,3 @@ def _outcome(passed: Passed[Item, Summary]) -> Outcome:
     if passed.kept is None:
         return Outcome(item, "skipped", seconds=passed.seconds)
     return Outcome(item, "restored", None, passed.kept, passed.seconds)
-
-
-def _check_numbers(request: RestoreRequest) -> None:
-    """Make sure that scale, strength, range and limit make sense.
-
-    Raises:
-        UsageError: one does not.
-    """
-    settings = request.settings
-    if request.scale not in SCALES:
-        raise UsageError(f"a scale of {request.scale}", remedy="--scale takes 1, 2 or 4")
-    if not 0.0 <= settings.strength <= 1.0:
-        raise UsageError(f"a strength of {settings.strength}", remedy="--strength takes 0 to 1")
-    if request.max_pixels < 1:
-        raise UsageError(f"a limit of {request.max_pixels}", remedy="--max-pixels takes 1 and more")
-    if isinstance(settings.range, tuple):
-        low, high = settings.range
-        if not (low < high and math.isfinite(high - low)):
-            raise UsageError(
-                f"a range of {low:g}:{high:g}", remedy="--range takes two numbers, LO below HI"
-            )

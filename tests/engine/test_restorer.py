@@ -21,7 +21,8 @@ from torch import nn
 from deal_cli.engine import hardware
 from deal_cli.engine.backends import Choice, Request, open_backend
 from deal_cli.engine.contract import Backend, Facts, OutOfMemoryError
-from deal_cli.engine.restorer import Restorer, Settings, measure_range, open_restorer
+from deal_cli.engine.ranges import measure_range
+from deal_cli.engine.restorer import Restorer, Settings, open_restorer
 from deal_cli.engine.torch_backend import TorchBackend
 from deal_cli.errors import BackendError, UsageError
 from deal_cli.imaging.frame import Frame, Metadata, Resolution

@@ -1,7 +1,8 @@
-"""The tags that only a TIFF holds: georeferences, GDAL's, IPTC's, and those of camera makers.
+"""What a TIFF says beside its pixels: the tags of a page as metadata, and metadata as tags.
 
-All that is not known to describe how the file stores its pixels is carried over with its type,
-count and bytes. What ties pixels to places follows the picture when it is enlarged.
+Georeferences, GDAL's, IPTC's and camera makers' own only a TIFF holds: all that is not known to
+describe how the file stores its pixels is carried over with its type, count and bytes. What ties
+pixels to places follows the picture when it is enlarged.
 """
 
 from __future__ import annotations
@@ -12,12 +13,20 @@ import struct
 from collections.abc import Iterable
 from dataclasses import replace
 
-from deal_cli.imaging.formats import exif, photoshop
+import numpy as np
+
+from deal_cli.imaging.formats import as_text, exif, photoshop
 from deal_cli.imaging.formats.directory import Tag, build_block, read_block, swapped
+from deal_cli.imaging.frame import Metadata, Storage
+from deal_cli.imaging.radiometric import as_description, from_description
 
 FORMAT = "tiff"
 
 DESCRIPTION, XMP, ICC_PROFILE = 270, 700, 34675
+
+#: How the descriptions begin by which tifffile, ImageJ and OME tell their readers a layout, and
+#: what stands somewhere in tifffile's JSON.
+_LAYOUTS, _SHAPE = (b"shape=", b"ImageJ=", b"<?xml"), b'"shape":'
 
 #: Held as themselves in the metadata.
 _HELD = {DESCRIPTION, XMP, ICC_PROFILE, *exif.DESCRIPTIVE}
@@ -40,9 +49,11 @@ _LAYOUT = (
 )
 
 _PIXEL_SCALE, _TIEPOINTS, _TRANSFORMATION, _GEO_KEYS, _RPC = 33550, 33922, 34264, 34735, 50844
-_IPTC, _PHOTOSHOP, _NODATA = 33723, 34377, 42113
+_IPTC, _PHOTOSHOP, _GDAL, _NODATA = 33723, 34377, 42112, 42113
+_DEGREES = b'<Item name="UNITTYPE" sample="0" role="unittype">degC</Item>'
 _RASTER_TYPE_KEY, _PIXEL_IS_POINT = 1025, 2
 _ASCII, _LONG, _UNDEFINED, _DOUBLE = 2, 4, 7, 12
+_BYTES = (1, _UNDEFINED)
 _RPC_LINE_OFFSET, _RPC_SAMPLE_OFFSET, _RPC_LINE_SCALE, _RPC_SAMPLE_SCALE = 2, 3, 7, 8
 
 
@@ -51,10 +62,85 @@ def is_carried(code: int) -> bool:
     return code not in _HELD and not any(low <= code <= high for low, high in _LAYOUT)
 
 
+def is_layout(description: bytes) -> bool:
+    """Whether a description is one by which programs tell each other how pixels are laid out."""
+    shaped = description.startswith(b"{") and _SHAPE in description
+    return shaped or description.startswith(_LAYOUTS)
+
+
+def is_metadata(code: int) -> bool:
+    """Whether a tag of a page becomes part of its metadata, in one way or another."""
+    return code in _HELD or is_carried(code)
+
+
+def metadata(
+    tags: list[Tag], dtype: np.dtype, *, described: bool, storage: Storage | None
+) -> Metadata:
+    """The metadata of a page.
+
+    Args:
+        tags: the page's own.
+        dtype: of its pixels. Only integers are counts that a radiometry goes with.
+        described: whether its description may be a person's. That of a layout is none.
+        storage: how it stores its pixels.
+    """
+    by_code = {t.code: t for t in tags}
+    xmp, profile = by_code.get(XMP), by_code.get(ICC_PROFILE)
+    text, words = by_code.get(DESCRIPTION), None
+    if described and text is not None and text.kind == _ASCII and not is_layout(text.data):
+        words = as_text(text.data) or None
+    radiometry = None
+    if words is not None and dtype.kind in "iu":
+        radiometry, words = from_description(words)
+    return Metadata(
+        resolution=exif.density_of(tags),
+        exif=build_block(t for t in tags if t.directory or t.code in exif.DESCRIPTIVE),
+        xmp=xmp.data if xmp is not None and xmp.kind in _BYTES else None,
+        icc_profile=profile.data if profile is not None and profile.kind in _BYTES else None,
+        description=words,
+        native=native(tags),
+        nodata=nodata(tags),
+        storage=storage,
+        radiometry=radiometry,
+    )
+
+
+def description(metadata: Metadata, dtype: np.dtype) -> bytes | None:
+    """The description of a page of this dtype: a person's words, and the radiometry of counts.
+
+    Words that readers would take for the layout of the pixels are left out.
+    """
+    text = metadata.description or None
+    counts = metadata.radiometry is not None and dtype.kind in "iu"
+    if text is None and counts:
+        # The line takes the place where EXIF's words would have come to stand.
+        text = _described_by(metadata.exif)
+    if text is not None and is_layout(text.encode()):
+        text = None
+    if metadata.radiometry is not None and counts:
+        text = as_description(metadata.radiometry, text)
+    return None if text is None else text.encode()
+
+
+def added(metadata: Metadata, dtype: np.dtype) -> list[Tag]:
+    """The tags of the metadata that tifffile does not write; malformed blocks add none."""
+    tags: list[Tag] = []
+    if metadata.native is not None and metadata.native[0] == FORMAT:
+        with contextlib.suppress(ValueError):
+            tags += read_block(metadata.native[1])
+    if metadata.exif is not None:
+        with contextlib.suppress(ValueError):
+            tags += read_block(metadata.exif, _is_added)
+    if metadata.radiometry is not None and dtype.kind == "f":
+        tags = _in_degrees(tags)
+    kept = [t for t in tags if t.code != DESCRIPTION or not is_layout(t.data)]
+    return _with_nodata(kept, metadata.nodata)
+
+
 def native(tags: Iterable[Tag]) -> tuple[str, bytes] | None:
     """`Metadata.native` of a TIFF with these tags."""
     carried = [_mended(t) for t in tags if is_carried(t.code) and not t.directory]
-    block = build_block(t for t in carried if t.data)
+    block = build_block((t for t in carried if t.data), wide=True)
     return None if block is None else (FORMAT, block)
 
 
@@ -91,7 +177,39 @@ def enlarged(block: bytes, scale: int) -> bytes:
     except ValueError:
         return block
     shift = _shift(tags, scale)
-    return build_block(_enlarged(tag, scale, shift) for tag in tags) or block
+    return build_block((_enlarged(tag, scale, shift) for tag in tags), wide=True) or block
+
+
+def _described_by(block: bytes | None) -> str | None:
+    """The description in an EXIF block, or None."""
+    with contextlib.suppress(ValueError):
+        for tag in read_block(block or b"", (DESCRIPTION,).__contains__):
+            if tag.code == DESCRIPTION and tag.kind == _ASCII:
+                return as_text(tag.data).strip() or None
+    return None
+
+
+def _is_added(code: int) -> bool:
+    """Whether a tag of the first directory of an EXIF block belongs into a TIFF's."""
+    return code in exif.DESCRIPTIVE or code == DESCRIPTION or is_carried(code)
+
+
+def _in_degrees(tags: list[Tag]) -> list[Tag]:
+    """The tags of a picture of temperatures, with GDAL's word for their unit."""
+    if any(t.code == _GDAL for t in tags):
+        return tags
+    text = b"<GDALMetadata>" + _DEGREES + b"</GDALMetadata>\0"
+    return [*tags, Tag(_GDAL, _ASCII, len(text), text)]
+
+
+def _with_nodata(tags: list[Tag], number: float | None) -> list[Tag]:
+    """The tags with this number for pixels without a measurement, unless they say it already."""
+    told = nodata(tags)
+    if told == number or (told is not None and number is not None and told != told != number):
+        return tags
+    text = b"" if number is None else f"{number:.17g}".encode() + b"\0"
+    others = [t for t in tags if t.code != _NODATA]
+    return others if number is None else [*others, Tag(_NODATA, _ASCII, len(text), text)]
 
 
 def _mended(tag: Tag) -> Tag:

@@ -1,8 +1,9 @@
 """JPEG: 8-bit grey, lossy, and what cameras write most.
 
 Decoders fill what a cut file lacks with grey and go on, so the markers are walked to the end of
-the picture first. Thermal cameras keep further pictures behind that end, and their raw counts in
-segments of their own; neither is read here nor written, for they would contradict what is restored.
+the picture first. Thermal cameras keep their raw counts in segments of their own: where `flir` or
+`dji` knows them, they are the picture, and the visible one is passed over. Neither they nor what
+lies behind the end is written again, for it would contradict what is restored.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,8 +23,11 @@ from deal_cli.imaging.formats import (
     as_text,
     bounds,
     check_size,
+    dji,
     exif,
+    flir,
     photoshop,
+    rjpeg,
     truncated,
 )
 from deal_cli.imaging.frame import Metadata, Resolution
@@ -47,26 +52,33 @@ _EXIF_PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED_XMP_PREFIX = b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
-_APP0, _APP1, _APP13, _APP15, _COMMENT = 0xE0, 0xE1, 0xED, 0xEF, 0xFE
+_APP0, _APP1, _APP3, _APP13, _APP15, _COMMENT = 0xE0, 0xE1, 0xE3, 0xED, 0xEF, 0xFE
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+
+#: Markers without a segment.
+_BARE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 
 #: Starts of frames: those that libjpeg decodes, those of them that are coded arithmetically and
 #: so without a bound, and all.
 _DECODED, _ARITHMETIC = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA), (0xC9, 0xCA)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
+#: Segments that are looked at for a maker: a block of FLIR's has 256 parts at most.
+_MOST_SEGMENTS = 1024
+
 
 def read(stream: BinaryIO, max_pixels: int) -> Pixels:
-    """Read the first picture of a JPEG.
+    """Read the raw counts of a radiometric JPEG, or the first picture of any other.
+
+    Returns:
+        uint16 `(H, W)` counts with their radiometry, or uint8 `(H, W)` or `(H, W, 3)`.
 
     Raises:
-        PictureError: truncated, CMYK, more than 8 bits, or too large.
+        PictureError: truncated, CMYK, more than 8 bits, too large, or radiometric and without
+            counts that can be read.
     """
-    from PIL.JpegImagePlugin import JpegImageFile
-
     data = stream.read()
     segments = walk(data)
-    _check_frames(data, segments, max_pixels)
     bodies = [(marker, data[start + 4 : end]) for marker, start, end in segments]
     labels = [body for marker, body in bodies if marker == _APP1]
     block = exif.cleaned(
@@ -74,22 +86,54 @@ def read(stream: BinaryIO, max_pixels: int) -> Pixels:
     )
     xmp = [b.removeprefix(_XMP_PREFIX) for b in labels if b.startswith(_XMP_PREFIX)]
     comments = [body for marker, body in bodies if marker == _COMMENT]
-    # The plugin itself, not Image.open, whose limit on pixels is global and not ours; and without
-    # the labels, about which Pillow warns when they are malformed.
-    picture = JpegImageFile(io.BytesIO(_without_labels(data, segments)))
-    if picture.mode not in ("L", "RGB"):
-        raise PictureError(
-            f"is a {picture.mode} JPEG, made for print", remedy="convert it to grey first"
-        )
     metadata = Metadata(
+        resolution=_resolution(bodies, block),
         exif=block,
         xmp=xmp[0] if xmp else None,
-        icc_profile=picture.info.get("icc_profile"),
         description=(as_text(comments[0]) or None) if comments else None,
-        resolution=_resolution(picture.info, block),
         native=_native(bodies),
     )
-    return Pixels(np.asarray(picture), metadata, tolerance=CHROMA_ROUNDING)
+    counts = rjpeg.read(bodies, metadata, _frame_size(bodies), max_pixels)
+    return _picture(data, segments, metadata, max_pixels) if counts is None else counts
+
+
+def maker_of(stream: BinaryIO) -> str | None:
+    """Whose radiometric JPEG this is, from the heads of its segments alone.
+
+    Args:
+        stream: a file at its start; it is left anywhere.
+
+    Returns:
+        "FLIR" or "DJI"; None for an ordinary JPEG, for no JPEG, and for one that is damaged before
+        its first radiometric segment.
+    """
+    if stream.read(2) != SIGNATURE[:2]:
+        return None
+    label: tuple[int, int] | None = None
+    for _ in range(_MOST_SEGMENTS):
+        head = stream.read(2)
+        if len(head) < 2 or head[0] != 0xFF or head[1] in (_START_OF_SCAN, _END_OF_IMAGE):
+            return None
+        if head[1] == 0xFF:  # a fill byte
+            stream.seek(-1, io.SEEK_CUR)
+            continue
+        if head[1] in _BARE:
+            continue
+        size = int.from_bytes(stream.read(2), "big") - 2
+        start = stream.tell()
+        if head[1] == _APP1:
+            body = stream.read(min(max(size, 0), flir.HEAD))
+            if flir.is_part(body):
+                return "FLIR"
+            if label is None and body.startswith(_EXIF_PREFIX):
+                label = (start + len(_EXIF_PREFIX), size - len(_EXIF_PREFIX))
+        elif head[1] == _APP3 and label and dji.is_part(stream.read(min(max(size, 0), dji.HEAD))):
+            stream.seek(label[0])
+            return "DJI" if dji.made(stream.read(label[1])) else None
+        if size < 0:
+            return None
+        stream.seek(start + size)
+    return None
 
 
 def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
@@ -126,6 +170,37 @@ def write(array: NDArray[Any], metadata: Metadata, stream: BinaryIO) -> None:
         assert bytes(data[6:11]) == b"JFIF\0"
         data[13:18] = _density(metadata.resolution)
     stream.write(_with_native(bytes(data), metadata))
+
+
+def _picture(
+    data: bytes, segments: list[tuple[int, int, int]], metadata: Metadata, max_pixels: int
+) -> Pixels:
+    """The visible picture, and metadata to which its colour profile is added.
+
+    Raises:
+        PictureError: CMYK, more than 8 bits, or too large.
+    """
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    _check_frames(data, segments, max_pixels)
+    # The plugin itself, not Image.open, whose limit on pixels is global and not ours; and without
+    # the labels, about which Pillow warns when they are malformed.
+    picture = JpegImageFile(io.BytesIO(_without_labels(data, segments)))
+    if picture.mode not in ("L", "RGB"):
+        raise PictureError(
+            f"is a {picture.mode} JPEG, made for print", remedy="convert it to grey first"
+        )
+    metadata = replace(metadata, icc_profile=picture.info.get("icc_profile"))
+    return Pixels(np.asarray(picture), metadata, tolerance=CHROMA_ROUNDING)
+
+
+def _frame_size(bodies: list[tuple[int, bytes]]) -> tuple[int, int] | None:
+    """Width and height of the visible picture; None where no frame says them."""
+    for marker, body in bodies:
+        if marker in _FRAMES and len(body) >= 5:
+            height, width = struct.unpack_from(">HH", body, 1)
+            return width, height
+    return None
 
 
 def _check_frames(data: bytes, segments: list[tuple[int, int, int]], max_pixels: int) -> None:
@@ -200,7 +275,7 @@ def walk(data: bytes) -> list[tuple[int, int, int]]:
         if marker == _END_OF_IMAGE:
             return segments
         position = start + 2
-        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
+        if marker in _BARE:
             continue
         if position + 2 > len(data):
             raise truncated()
@@ -225,15 +300,19 @@ def _without_labels(data: bytes, segments: list[tuple[int, int, int]]) -> bytes:
     return b"".join([*parts, data[kept_to:]])
 
 
-def _resolution(info: dict[Any, Any], block: bytes | None) -> Resolution | None:
+def _resolution(bodies: list[tuple[int, bytes]], block: bytes | None) -> Resolution | None:
     """The JFIF density; without a unit there, the density of EXIF; else the aspect ratio."""
-    unit = info.get("jfif_unit")
-    x, y = (float(v) for v in info.get("jfif_density", (1, 1)))
+    unit, x, y = 0, 1.0, 1.0
+    for marker, body in bodies:
+        if marker == _START_OF_SCAN:
+            break
+        if marker == _APP0 and body.startswith(b"JFIF") and len(body) >= 12:
+            unit, x, y = struct.unpack_from(">BHH", body, 7)
     if unit in (1, 2) and x and y:
-        return Resolution(x, y, "inch" if unit == 1 else "centimetre")
+        return Resolution(float(x), float(y), "inch" if unit == 1 else "centimetre")
     density = exif.density(block) if block else None
     if density is None and x and y and x != y:
-        return Resolution(x, y, "none")
+        return Resolution(float(x), float(y), "none")
     return density
 
 

@@ -1,0 +1,151 @@
+"""Which source values the network sees as 0 and 1, of a picture or of a whole sequence."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal_cli.errors import UsageError
+from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.gaps import find_gaps
+from deal_cli.imaging.tiling import bands
+
+PERCENTILES = (0.1, 99.9)
+WIDENING = 0.05  # of the percentiles' span, on either side
+LEVELS = 2**16  # that whole numbers of sixteen bits can take
+SAMPLES, THINNED = 2**22, 2**14  # floats kept of a sequence, and the most of one frame
+
+Values = NDArray[np.float32]
+RangePolicy = Literal["auto", "image", "dtype"] | tuple[float, float]
+
+
+def measure_range(frame: Frame, policy: RangePolicy) -> tuple[float, float]:
+    """The source values that become 0 and 1 for the network.
+
+    Args:
+        frame: the picture.
+        policy: "auto" (the type's range for 8 bits, percentiles .1 and 99.9 widened by 5 %
+            otherwise), "image" (least to most), "dtype" (the type's full range), or the values.
+
+    Raises:
+        UsageError: "dtype" with a float picture, which has no full range.
+    """
+    fixed = _fixed(frame.dtype, policy)
+    if fixed is not None:
+        return fixed
+    measured = _measured(frame)
+    if measured.size == 0:
+        return 0.0, 0.0
+    if policy == "image":
+        return float(measured.min()), float(measured.max())
+    return _widened(*_percentiles(measured, whole=frame.dtype.kind in "iu"))
+
+
+class SequenceRange:
+    """The range of many frames together, added up as they come."""
+
+    def __init__(self, policy: RangePolicy) -> None:
+        self._policy = policy
+        self._dtype: np.dtype | None = None
+        self._counts = np.zeros(LEVELS, np.int64)
+        self._kept: list[Values] = []
+        self._step = 1
+        self._ends = np.inf, -np.inf
+
+    def add(self, frame: Frame) -> None:
+        """One more frame, of the dtype of the first."""
+        self._dtype = frame.dtype
+        if _fixed(frame.dtype, self._policy) is not None:
+            return
+        measured = _measured(frame)
+        if measured.size == 0:
+            return
+        low, high = self._ends
+        self._ends = min(low, float(measured.min())), max(high, float(measured.max()))
+        if self._policy == "image":
+            return
+        if frame.dtype.kind in "iu":
+            least = _least(frame.dtype)
+            for rows in bands(*measured.shape):
+                levels = np.clip(measured[rows] - np.float32(least), 0, LEVELS - 1)
+                self._counts += np.bincount(levels.astype(np.intp).ravel(), minlength=LEVELS)
+            return
+        thin = max(1, measured.size // THINNED)
+        self._kept.append(measured.ravel()[:: thin * self._step].copy())
+        if sum(len(part) for part in self._kept) > SAMPLES:  # every second from now on
+            self._kept = [part[::2] for part in self._kept]
+            self._step *= 2
+
+    def result(self) -> tuple[float, float] | None:
+        """The values that become 0 and 1; None before any frame."""
+        if self._dtype is None:
+            return None
+        fixed = _fixed(self._dtype, self._policy)
+        if fixed is not None:
+            return fixed
+        low, high = self._ends
+        if not low <= high:
+            return 0.0, 0.0
+        if self._policy == "image":
+            return low, high
+        if self._dtype.kind in "iu":
+            ends = np.flatnonzero(self._counts)
+            counts = self._counts[ends[0] : ends[-1] + 1]
+            return _widened(*_ranked(counts, int(ends[0]) + _least(self._dtype)))
+        values = np.concatenate(self._kept)[None]
+        return _widened(*_percentiles(values, whole=False))
+
+
+def _fixed(dtype: np.dtype, policy: RangePolicy) -> tuple[float, float] | None:
+    """The range that does not depend on the pixels, if it does not.
+
+    Raises:
+        UsageError: "dtype" with floats.
+    """
+    if isinstance(policy, tuple):
+        return policy
+    if policy == "dtype" or (policy == "auto" and dtype == np.uint8):
+        if dtype.kind not in "iu":
+            raise UsageError(
+                f"{dtype} has no full range", remedy="use --range image or --range LO:HI"
+            )
+        return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    return None
+
+
+def _measured(frame: Frame) -> Values:
+    """The pixels that hold a measurement, `(H, W)` or `(1, N)`."""
+    gaps = find_gaps(frame.values, frame.metadata.nodata)
+    return frame.values if gaps is None else frame.values[~gaps][None]
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    margin = WIDENING * (high - low)
+    return low - margin, high + margin
+
+
+def _least(dtype: np.dtype) -> int:
+    return int(np.iinfo(dtype).min)
+
+
+def _percentiles(values: Values, *, whole: bool) -> tuple[float, float]:
+    """`PERCENTILES` of the values; those of whole numbers from a histogram, without a copy."""
+    if not whole:
+        low, high = np.percentile(values, PERCENTILES, method="inverted_cdf")
+        return float(low), float(high)
+    least = int(values.min())
+    # Enlarged counts lie between whole numbers, and float32 may round the greatest up to the next.
+    counts = np.zeros(int(values.max()) - least + 2, np.int64)
+    for rows in bands(*values.shape):
+        levels = (values[rows] - np.float32(least)).astype(np.int64)
+        counts += np.bincount(levels.ravel(), minlength=len(counts))
+    return _ranked(counts, least)
+
+
+def _ranked(counts: NDArray[np.int64], least: int) -> tuple[float, float]:
+    """`PERCENTILES` of whole numbers that were counted, the first of which is `least`."""
+    ranks = np.ceil(np.array(PERCENTILES) / 100 * counts.sum())
+    low, high = np.searchsorted(np.cumsum(counts), ranks) + least
+    return float(low), float(high)

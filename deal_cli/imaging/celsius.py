@@ -1,0 +1,36 @@
+"""Counts become degrees Celsius here, when they are written and not before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from deal_cli.errors import PictureError
+from deal_cli.imaging.frame import Frame
+
+
+def in_celsius(frame: Frame) -> Frame:
+    """The picture as temperatures of the object, by the calibration that its file tells.
+
+    Returns:
+        float32 °C; NaN where the counts are none that the camera could have counted, and where
+        nothing was measured.
+
+    Raises:
+        PictureError: the file tells no calibration.
+    """
+    radiometry = frame.metadata.radiometry
+    if radiometry is None or radiometry.planck is None:
+        whose = (
+            "its numbers become" if radiometry is None else f"{radiometry.maker}'s counts become"
+        )
+        raise PictureError(
+            f"does not say how {whose} temperatures", remedy="leave out --unit celsius"
+        )
+    values = radiometry.planck.celsius(frame.values)
+    nodata = frame.metadata.nodata
+    if nodata is not None and np.isfinite(nodata):
+        values[frame.values == np.float32(nodata)] = np.nan
+    metadata = replace(frame.metadata, nodata=None)
+    return replace(frame, values=values, dtype=np.dtype(np.float32), metadata=metadata)

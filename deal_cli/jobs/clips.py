@@ -1,0 +1,132 @@
+"""One file of many frames: looked at once, then read, restored and written frame by frame.
+
+The clip that is written appears whole or not at all: where one frame cannot be read, the file has
+failed and nothing of it is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from deal_cli.engine.fidelity_of_many import FidelityOfMany
+from deal_cli.engine.restorer import Restored
+from deal_cli.errors import DealError, ExitCode, PictureError
+from deal_cli.imaging.clip import Clip, ClipWriter
+from deal_cli.imaging.clip_files import create_clip, open_clip
+from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.whole import exists, make_folder
+from deal_cli.jobs.pipeline import overlapped
+from deal_cli.jobs.restore_outcome import Outcome, Summary
+from deal_cli.jobs.restore_plan import Planned
+from deal_cli.jobs.sequence import Survey
+
+if TYPE_CHECKING:
+    from deal_cli.jobs.restore import Batch
+
+
+def restore_clip(batch: Batch, planned: Planned) -> Outcome:
+    """Restore a stack or a video, and say what became of it.
+
+    Raises:
+        DealError: what no other file would survive either.
+    """
+    item, started = planned.item, time.perf_counter()
+    try:
+        if item.error:
+            raise item.error
+        if not batch.request.overwrite and exists(item.target):
+            return Outcome(item, "skipped")
+        summary = _restore(batch, planned)
+    except DealError as error:
+        if error.exit_code is ExitCode.UNAVAILABLE:
+            raise
+        if error.file is None:
+            error.file = item.source
+        return Outcome(item, "failed", error, seconds=time.perf_counter() - started)
+    return Outcome(item, "restored", None, summary, time.perf_counter() - started)
+
+
+def _restore(batch: Batch, planned: Planned) -> Summary:
+    source, target, request = planned.item.source, planned.item.target, batch.request
+    assert source is not None
+    assert target is not None
+    opened = open_clip(
+        source, planned.contents, luminance=request.luminance, max_pixels=request.max_pixels
+    )
+    with opened as clip:
+        name = source.name
+
+        def looking(done: int, total: int | None, text: str) -> None:
+            batch.progress(done, clip.count if total is None else total, f"{name}: {text}")
+
+        make_folder(target.parent)
+        created = create_clip(target, clip, codec=request.codec, compression=request.compression)
+        with created as writer:  # and refuses what it cannot hold before any work
+            found = batch.look_at(clip.frames(), looking)
+            return _restore_frames(batch, name, clip, found, writer)
+
+
+def _restore_frames(
+    batch: Batch, name: str, clip: Clip, found: Survey, writer: ClipWriter
+) -> Summary:
+    """Restore every frame in order; nothing is left in memory but what is on its way."""
+    summary: Summary | None = None
+    fidelity = FidelityOfMany()
+    started = time.perf_counter()
+    with contextlib.closing(_frames(batch, clip, found)) as frames:
+        for done, restored in enumerate(frames, 1):
+            writer.add(batch.written(restored.frame))
+            if summary is None:
+                summary = batch.summarise(restored, found.of(restored.frame))
+            if restored.fidelity is not None:
+                fidelity.add(restored.fidelity)
+            rate = done / (time.perf_counter() - started)
+            batch.progress(done, clip.count, f"{name}: {rate:.1f} frames/s")
+    if summary is None:
+        raise PictureError("holds no frames", remedy="check how it was made")
+    return replace(summary, fidelity=fidelity.result(), frames=done)
+
+
+def _frames(batch: Batch, clip: Clip, found: Survey) -> Generator[Restored]:
+    """The restored frames of a clip in order; reading and the network run ahead.
+
+    Raises:
+        DealError: a frame cannot be read or restored; those after it are not tried.
+    """
+    with contextlib.closing(_decoded(clip)) as decoded:
+
+        def read(_: int) -> Frame | None:
+            frame = next(decoded, None)
+            return None if frame is None else batch.prepared(frame, found)
+
+        def give_up() -> None:
+            # The end of the clip ends the generator too, and other files are to follow.
+            if not isinstance(sys.exception(), GeneratorExit):
+                batch.restorer.abandon()
+
+        passing = overlapped(
+            itertools.count(),
+            read,
+            lambda frames: batch.restore_frames(frames, found),
+            lambda _, restored: restored,
+            batch.capacity,
+            give_up,
+            readers=1,
+        )
+        with contextlib.closing(passing):
+            for passed in passing:
+                if passed.error is not None:
+                    raise passed.error
+                if passed.kept is None:
+                    return
+                yield passed.kept
+
+
+def _decoded(clip: Clip) -> Generator[Frame]:
+    yield from clip.frames()
