@@ -132,7 +132,7 @@ def decoded(
         DamageError: one that it does not, or an early end; PyAV raises more.
     """
     decoder.options = {"err_detect": "explode+crccheck", "max_pixels": str(max_pixels)}
-    decoder.thread_type = "AUTO"  # type: ignore[assignment]
+    decoder.thread_type = "AUTO"
     for packet in packets(container, stream, kind):
         for frame in decoder.decode(packet):
             if frame.is_corrupt:
