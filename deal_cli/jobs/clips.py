@@ -78,7 +78,6 @@ def _restore_frames(
     """Restore every frame in order; nothing is left in memory but what is on its way."""
     summary: Summary | None = None
     fidelity = FidelityOfMany()
-    started = time.perf_counter()
     with contextlib.closing(_frames(batch, clip, found)) as frames:
         for done, restored in enumerate(frames, 1):
             writer.add(batch.written(restored.frame))
@@ -86,8 +85,7 @@ def _restore_frames(
                 summary = batch.summarise(restored, found.of(restored.frame))
             if restored.fidelity is not None:
                 fidelity.add(restored.fidelity)
-            rate = done / (time.perf_counter() - started)
-            batch.progress(done, clip.count, f"{name}: {rate:.1f} frames/s")
+            batch.progress(done, clip.count, f"{name}: restoring")
     if summary is None:
         raise PictureError("holds no frames", remedy="check how it was made")
     return replace(summary, fidelity=fidelity.result(), frames=done)

@@ -21,11 +21,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from deal_cli.errors import OutputError
 from deal_cli.jobs.budget import spoken
@@ -51,6 +54,7 @@ class Display:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
+            _Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self._console,
@@ -58,7 +62,7 @@ class Display:
             disable=quiet or not self._console.is_terminal,
         )
         self._task = self._progress.add_task("", total=None)
-        self._frames: TaskID | None = None
+        self._frames: tuple[str, TaskID] | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -85,19 +89,32 @@ class Display:
         """Move the bar."""
         self._progress.update(self._task, completed=done, total=total, description=description)
 
-    def frames(self, done: int, total: int | None, description: str = "") -> None:
-        """Move the bar of the frames of one file, below that of the files; a new text, a new bar.
+    def frames(self, done: int, total: int | None, description: str) -> None:
+        """Move the bar of the frames of one file, below that of the files.
 
         Args:
-            done: frames so far; 1 begins.
+            done: frames so far.
             total: of the file, as far as it is known.
-            description: what happens to them.
+            description: the file and what happens to it; another one begins another bar.
         """
-        if self._frames is None or done <= 1:
-            if self._frames is not None:
-                self._progress.remove_task(self._frames)
-            self._frames = self._progress.add_task(description, total=total)
-        self._progress.update(self._frames, completed=done, total=total, description=description)
+        if self._frames is None or self._frames[0] != description:
+            self.close_frames()
+            self._frames = description, self._progress.add_task(description, total=total)
+        self._progress.update(self._frames[1], completed=done, total=total)
+
+    def close_frames(self) -> None:
+        """Take away the bar of the frames, when their file is done."""
+        if self._frames is not None:
+            self._progress.remove_task(self._frames[1])
+            self._frames = None
+
+
+class _Rate(ProgressColumn):
+    """How many a second, over the last while."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.3g}/s")
 
 
 class RestoreReport:
@@ -109,6 +126,7 @@ class RestoreReport:
         self._counts: Counter[str] = Counter()
         self._causes: Counter[str] = Counter()
         self._flight = Flight()
+        self._pictures = 0  # restored, frames of clips among them
 
     @property
     def failed(self) -> int:
@@ -123,6 +141,7 @@ class RestoreReport:
         with contextlib.closing(outcomes):
             for done, outcome in enumerate(outcomes, 1):
                 self._report(outcome, facts)
+                self._display.close_frames()
                 self._display.progress(done, total, str(outcome.item.source or "-"))
         if self._quiet or self._counts["planned"]:
             return
@@ -136,6 +155,8 @@ class RestoreReport:
         self._counts[outcome.status] += 1
         if outcome.status != "planned":
             self._flight.add(outcome.flown())
+        if outcome.summary is not None:
+            self._pictures += outcome.summary.frames or 1
         if self._as_json:
             _print(json.dumps(outcome.to_json(facts)))
         elif facts is None and outcome.error is None:  # a rehearsal
@@ -154,7 +175,8 @@ class RestoreReport:
 
     def _summary(self, seconds: float) -> list[str]:
         """A line for each thing that became of pictures: how many, and what is worth knowing."""
-        done = f"{seconds:.1f} s, {self._counts['restored'] / seconds:.3g} a second"
+        frames = f"{self._pictures} frames, " if self._pictures != self._counts["restored"] else ""
+        done = f"{frames}{seconds:.1f} s, {self._pictures / seconds:.3g} a second"
         return _counted(self._counts, self._causes, {"restored": done})
 
 
