@@ -138,6 +138,7 @@ class RestoreReport:
     ) -> None:
         """Report every outcome, and the batch as a whole at its end."""
         started = time.monotonic()
+        self._display.progress(0, total)
         with contextlib.closing(outcomes):
             for done, outcome in enumerate(outcomes, 1):
                 self._report(outcome, facts)
