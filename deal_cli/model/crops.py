@@ -20,9 +20,9 @@ CONTRAST = (0.4, 1.8)  # of the free tone augmentation, log-uniform
 MEAN = (0.2, 0.8)
 GRAIN_ODDS, GRAIN_SIGMA = 0.35, 0.01  # noise of the camera's own that both pictures keep
 FWHM_PER_SIGMA = 2.3548  # of a Gaussian
-SPOTS = (1, 12)  # drawn into a crop, where any are
+SPOTS = (2, 24)  # drawn into a crop, where any are
 SPOT_FWHM = (1.8, 6.0)  # pixels, log-uniform: a point behind a lens, and a little more
-SPOT_CONTRAST = (0.03, 0.6)  # log-uniform; one in four is colder than what is around it
+SPOT_CONTRAST = (0.04, 0.8)  # uniform; one in four is colder than what is around it
 EIGHT_BIT_ODDS = 0.7  # share of the inputs that are rounded to 8 bits, as most files are
 
 Pyramid = tuple[NDArray[np.float32], ...]  # one picture at each of the training scales
@@ -105,7 +105,7 @@ def _spots(edge: int, rng: np.random.Generator) -> NDArray[np.float32]:
     field = np.zeros((edge, edge), np.float32)
     for _ in range(int(rng.integers(SPOTS[0], SPOTS[1] + 1))):
         sigma = float(np.exp(rng.uniform(*np.log(SPOT_FWHM)))) / FWHM_PER_SIGMA
-        contrast = float(np.exp(rng.uniform(*np.log(SPOT_CONTRAST))))
+        contrast = float(rng.uniform(*SPOT_CONTRAST))
         sign = 1 if rng.random() < 0.75 else -1
         across, down = (
             np.exp(-0.5 * ((line - rng.uniform(0, edge)) / sigma) ** 2) for _ in range(2)
