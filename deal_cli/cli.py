@@ -183,6 +183,8 @@ def restore(
             if not quiet:
                 display.say(_chosen(batch.choice, facts))
             batch.progress = display.frames
+            if not quiet:
+                batch.say = display.say
             report.follow(batch.run(), len(batch.planned), facts)
             if save_pattern is not None and batch.unsaved is not None:
                 cause = f"was not written: {batch.unsaved}"

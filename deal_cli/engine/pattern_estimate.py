@@ -65,7 +65,11 @@ def estimate(samples: Sequence[Values], restored: Sequence[Values], dtype: str) 
     chosen = different_views(restored)
     if len(chosen) < LEAST_VIEWS:
         one = "one view" if len(chosen) == 1 else f"{len(chosen)} different views"
-        return Finding(None, f"too little motion ({one} in {len(samples)} frames looked at)")
+        return Finding(
+            None,
+            f"too little motion to tell a fixed pattern from the scene ({one} in {len(samples)} "
+            "frames looked at); frames are restored by themselves",
+        )
     seen = np.stack([samples[at] for at in chosen])
     clean = np.stack([restored[at] for at in chosen])
     half = len(chosen) // 2

@@ -60,16 +60,11 @@ def _restore(batch: Batch, planned: Planned) -> Summary:
         source, planned.contents, luminance=request.luminance, max_pixels=request.max_pixels
     )
     with opened as clip:
-        name = source.name
-
-        def looking(done: int, total: int | None, text: str) -> None:
-            batch.progress(done, clip.count if total is None else total, f"{name}: {text}")
-
         make_folder(target.parent)
         created = create_clip(target, clip, codec=request.codec, compression=request.compression)
         with created as writer:  # and refuses what it cannot hold before any work
-            found = batch.look_at(clip.frames(), looking)
-            return _restore_frames(batch, name, clip, found, writer)
+            found = batch.look_at(source, clip.frames(), clip.count)
+            return _restore_frames(batch, source.name, clip, found, writer)
 
 
 def _restore_frames(

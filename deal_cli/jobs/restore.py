@@ -10,15 +10,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from deal_cli.engine.backends import Choice
 from deal_cli.engine.pattern import Pattern, load_pattern
 from deal_cli.engine.restorer import Restored, Restorer, open_restorer
 from deal_cli.errors import DealError
-from deal_cli.imaging.celsius import in_celsius
+from deal_cli.imaging.celsius import check_celsius, in_celsius
 from deal_cli.imaging.files import (
     check_target,
     decode,
@@ -82,6 +83,7 @@ class Batch:
         choice: why this backend.
         pattern: the fixed pattern that was given, if any.
         progress: told of the frames of a sequence: done, total, what happens.
+        say: told, in a line, what was found of the fixed pattern of a sequence.
         unsaved: why no pattern was saved, when one was to be.
     """
 
@@ -91,7 +93,9 @@ class Batch:
     choice: Choice
     pattern: Pattern | None = None
     progress: Progress = field(default=lambda done, total, text: None)
+    say: Callable[[str], None] = field(default=lambda text: None)
     unsaved: str | None = "nothing was restored"
+    _surveys: dict[Path, Survey] = field(default_factory=dict)
 
     def run(self) -> Generator[Outcome]:
         """Restore the files in order, yielding what became of each.
@@ -110,7 +114,7 @@ class Batch:
 
     def _pictures(self, items: Sequence[Item]) -> Generator[Outcome]:
         """Restore pictures side by side, those of one folder if they are a sequence."""
-        found = self._survey(items) if self.request.sequence else None
+        found = self._survey(items)
         passing = overlapped(
             items,
             lambda item: self._read(item, found),
@@ -139,13 +143,22 @@ class Batch:
         frame = without_pattern(frame, pattern)
         return enlarge(frame, self.request.scale, max_pixels=self.request.max_pixels)
 
-    def look_at(self, frames: Iterator[Frame], progress: Progress) -> Survey:
+    def look_at(self, name: Path, frames: Iterator[Frame], count: int | None = None) -> Survey:
         """Learn what the frames of a sequence have in common, and save its pattern if asked to.
+
+        Args:
+            name: of its file or folder, for people.
+            frames: all of them.
+            count: how many there are, as far as is known.
 
         Raises:
             OutputError: the pattern cannot be written.
         """
         request = self.request
+
+        def progress(done: int, total: int | None, text: str) -> None:
+            self.progress(done, count if total is None else total, f"{name.name}: {text}")
+
         found = survey(
             frames,
             self.restorer,
@@ -155,8 +168,10 @@ class Batch:
             enlarged=lambda frame: enlarge(frame, request.scale, max_pixels=request.max_pixels),
             progress=progress,
         )
+        main = found.main
+        if main and main.reason:
+            self.say(f"deal: {name}: {main.reason}")
         if request.save_pattern is not None:
-            main = found.main
             self.unsaved = main.reason if main else "it has no frames"
             if main and main.pattern:
                 make_folder(request.save_pattern.parent)
@@ -197,17 +212,26 @@ class Batch:
             return item.source
         return item.source.parent if self.request.sequence and item.source else None
 
-    def _survey(self, items: Sequence[Item]) -> Survey:
-        """What the pictures of a folder have in common; those that fail tell so later."""
+    def _survey(self, items: Sequence[Item]) -> Survey | None:
+        """What all pictures of a folder have in common, if they are a sequence and any is to do.
+
+        Those that cannot be read tell so later.
+        """
+        folder = items[0].source.parent if items[0].source else None
+        todo = any(self.request.overwrite or not exists(item.target) for item in items)
+        if not self.request.sequence or folder is None or not todo:
+            return None
 
         def frames() -> Iterator[Frame]:
-            for item in items:
-                try:
-                    yield self._decoded(item)
-                except DealError:
-                    continue
+            for one in self.planned:
+                source = one.item.source
+                if one.contents.kind == "picture" and source and source.parent == folder:
+                    with contextlib.suppress(DealError):
+                        yield self._decoded(one.item)
 
-        return self.look_at(frames(), self.progress)
+        if folder not in self._surveys:
+            self._surveys[folder] = self.look_at(folder, frames())
+        return self._surveys[folder]
 
     def _decoded(self, item: Item) -> Frame:
         if item.error:
@@ -222,7 +246,8 @@ class Batch:
         if not item.error and not self.request.overwrite and exists(item.target):
             return None
         frame = self._decoded(item)
-        check_target(self.written(frame), item.target or self._suffix(item, frame))
+        written = check_celsius(frame) if self.request.unit == "celsius" else frame
+        check_target(written, item.target or self._suffix(item, frame))
         return self.prepared(frame, found)
 
     def _write(self, item: Item, restored: Restored, found: Survey | None) -> Summary:
