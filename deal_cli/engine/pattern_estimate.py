@@ -74,7 +74,8 @@ def estimate(samples: Sequence[Values], restored: Sequence[Values], dtype: str) 
     clean = np.stack([restored[at] for at in chosen])
     half = len(chosen) // 2
     offset = _offset(seen, clean)
-    halves = [_offset(seen[part], clean[part]) for part in (slice(half), slice(half, None))]
+    parts = slice(half), slice(half, None)
+    halves = [_offset(seen[part], clean[part], rounds=1) for part in parts]
     together = float(np.corrcoef([one.ravel() for one in halves])[0, 1])
     reliability = 2 * together / (1 + together) if together > 0 else 0.0
     if not reliability >= RELIABILITY:
@@ -116,11 +117,11 @@ def _scene_detail(frame: Values) -> Values:
     return unit
 
 
-def _offset(seen: Values, clean: Values) -> Values:
+def _offset(seen: Values, clean: Values, rounds: int = ROUNDS) -> Values:
     """The offset `(H, W)` of views `(N, H, W)` and what is restored of them, mean 0."""
     offset = _midmean(seen - clean)
     rest = seen - offset
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for axis, sigma in ((1, COLUMN_SIGMA), (2, ROW_SIGMA)):
             # A median within the frame first: things of the scene cover a part of a column.
             profiles = np.stack([_detail(p, sigma) for p in np.median(rest, axis=axis)])
