@@ -147,7 +147,11 @@ def test_every_kind_of_bad_input_is_named_and_the_rest_is_done(
     Image.fromarray(np.zeros((60, 60, 4), np.uint8), "RGBA").save(bad / "alpha.png")
     Image.new("1", (40, 40)).save(bad / "bits.png")
     Image.new("CMYK", (40, 40)).save(bad / "print.jpg")
-    tifffile.imwrite(bad / "stack.tif", np.zeros((3, 40, 40), np.uint8), photometric="minisblack")
+    pages = np.arange(3 * 40 * 40, dtype=np.uint16).reshape(3, 40, 40)
+    tifffile.imwrite(bad / "stack.tif", pages, photometric="minisblack")
+    (bad / "cut.tif").write_bytes((bad / "stack.tif").read_bytes()[:7000])
+    bands = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(bad / "bands.tif", np.stack([pages[0]] * 5, -1), **bands)
     (bad / "folder.png").mkdir()
     if sys.platform != "win32":
         os.mkfifo(bad / "pipe.png")
@@ -157,16 +161,20 @@ def test_every_kind_of_bad_input_is_named_and_the_rest_is_done(
     told = rows(result.stdout)
     assert set(told) == {path.name for path in bad.iterdir()}
     assert told.pop("good.png")["status"] == "restored"
+    stack = told.pop("stack.tif")
+    assert (stack["status"], stack["frames"], stack["dtype"]) == ("restored", 3, "uint16")
+    assert np.array_equal(tifffile.imread(tmp_path / "out" / "stack.tif"), pages)
     assert {row["status"] for row in told.values()} == {"failed"}
     assert len(told) > 30
     lines = [line for line in result.stderr.splitlines() if line.startswith("deal: in")]
+    lines.remove(f"deal: {stack['input']}: {stack['fixed_pattern']}")
     assert len(lines) == len(told)
     for row in told.values():
         assert f"deal: {row['error']}" in lines
         cause, _, remedy = str(row["error"]).removeprefix(f"{row['input']}: ").partition("; ")
         assert cause
         assert remedy
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.png", "stack.tif"}
 
 
 def test_a_thousand_broken_files_do_not_hide_ten_good_ones(

@@ -158,7 +158,8 @@ def test_what_exists_is_skipped_and_said_so(folder: Path, tmp_path: Path) -> Non
     result = deal("restore", folder / "a.png", folder / "b.tif", "-o", tmp_path, "--tone", "keep")
     assert result.returncode == 0
     assert mine.read_bytes() == b"mine"
-    _, restored, skipped = result.stderr.splitlines()
+    _, *table, restored, skipped = result.stderr.splitlines()
+    assert [line.split()[:3] for line in table if "skipped" in line] == [["skipped", "1", "–"]]
     assert restored.split()[:2] == ["1", "restored"]
     assert skipped.split(maxsplit=2)[2] == "they exist; --overwrite replaces them"
 
@@ -188,7 +189,7 @@ def test_one_broken_file_among_good_ones_is_exit_1_with_one_line(
     assert result.returncode == 1
     assert result.stdout == ""
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "z.png"]
-    chosen, error, done, failed = result.stderr.splitlines()
+    chosen, error, *table, done, failed = result.stderr.splitlines()
     assert error.startswith(f"deal: {broken}: ")
     cause, _, remedy = error.removeprefix(f"deal: {broken}: ").partition("; ")
     assert cause
@@ -197,6 +198,7 @@ def test_one_broken_file_among_good_ones_is_exit_1_with_one_line(
     assert done.split()[:2] == ["2", "restored"]
     assert failed.split()[:2] == ["1", "failed"]
     assert cause in failed
+    assert [line.split()[:2] for line in table[3:]] == [["8-bit", "64x48"], ["failed", "1"]]
 
 
 # --- exit 2: usage -------------------------------------------------------------------------------
@@ -229,6 +231,24 @@ def test_one_broken_file_among_good_ones_is_exit_1_with_one_line(
         (["a.png", "-o", "out", "--scale", "3"], "a scale of 3; --scale takes 1, 2 or 4"),
         (["a.png", "-o", "out", "--scale", "big"], "invalid value for '--scale'"),
         (["a.png", "-o", "out", "--strength", "2"], "a strength of 2.0"),
+        (
+            ["a.png", "-o", "out", "--max-change", "much"],
+            "a largest change of 'much'; --max-change",
+        ),
+        (["a.png", "-o", "out", "--max-change", "-3"], "a largest change of '-3'; --max-change"),
+        (
+            ["a.png", "-o", "out", "--compression", "zip"],
+            "a compression 'zip'; --compression takes",
+        ),
+        (["a.png", "-o", "out", "--codec", "vp9"], "a codec 'vp9'; --codec takes"),
+        (["a.png", "-o", "out", "--unit", "kelvin"], "'kelvin' is not one of 'counts', 'celsius'"),
+        (["a.png", "-o", "out", "--unit", "celsius"], "does not say how its numbers become"),
+        (["a.png", "-o", "out", "--pattern", "no.pattern"], "no.pattern: "),
+        (["a.png", "-o", "out", "--pattern", "b.tif"], "b.tif: "),
+        (
+            ["a.png", "-o", "out", "--save-pattern", "p"],
+            "p: would be of no sequence; give one clip",
+        ),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

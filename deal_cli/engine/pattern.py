@@ -71,7 +71,7 @@ class Pattern:
             out[rows] /= self.gain[rows]
             out[rows] += pivot
         if self.dead.any():
-            _fill(out, self.dead)
+            fill(out, self.dead)
         return out
 
     def check(self, frame: Frame) -> None:
@@ -158,7 +158,7 @@ def load_pattern(path: Path) -> Pattern:
     return Pattern(offset, gain, dead > 0.5, pivot, views, dtype)
 
 
-def _fill(values: Values, dead: NDArray[np.bool_]) -> None:
+def fill(values: Values, dead: NDArray[np.bool_]) -> None:
     """Give dead pixels the mean of their live neighbours, near ones first; in place."""
     import cv2
 

@@ -6,9 +6,10 @@ because a single frame does not show it, is in the median over time of what rema
 row means at the scale of stripes, and of fine detail at the scale of pixels. Scenes have edges in
 few places at a time, so a median forgets them.
 
-A part of the scene that stands still, such as a bonnet or a horizon, would be taken for pattern.
-So views have to differ; a place with far more detail than the rest of the picture keeps it; and
-what one half of the views says must be what the other half says.
+A part of the scene that stands still, such as a bonnet, a tracked target or a burnt-in text, would
+be taken for pattern. So there has to be motion, shown by what differs between views beyond noise;
+places where detail stands still keep it; and what one half of the views says must be what the
+other half says.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.engine.pattern import TO_SIGMA, Pattern
+from deal_cli.engine.pattern import TO_SIGMA, Pattern, fill
 
-MOST_FRAMES, MOST_PIXELS = 64, 2**25  # that are looked at, of all frames together
+MOST_FRAMES, MOST_PIXELS = 64, 2**25  # that are looked at together
 LEAST_VIEWS = 8
 LIKENESS = 0.5  # correlation from which on two frames are one view
 RELIABILITY = 0.5  # of the two halves, below which there is no pattern
 
 VIEW_SIGMAS = (1.5, 6.0)  # pixels: the scale of detail by which views are told apart
+NOISE_SIGMA = 1.0  # pixels: finer detail is noise, as far as it differs between frames
+AREA = 17  # pixels: the edge of the squares that motion is judged in
+LEAST_TEXTURE = 0.02  # of the picture that needs detail above noise to judge motion by
+MOVING, STILL = 0.35, 0.25  # of the detail's energy that moves, of the picture and of a place
 COLUMN_SIGMA, ROW_SIGMA = 16.0, 8.0  # pixels: what is wider belongs to the scene
 PIXEL_SIGMAS = (1.5, 4.0)  # pixels
 SCENE_SIGMA = 1.5  # pixels: of the scene that a pixel's gain is measured on
@@ -34,9 +39,12 @@ ROUNDS = 2
 
 CLIP = 4.0  # standard deviations of the pattern beyond which detail is the scene's
 CROWD, CROWD_EDGE = 3.0, 9  # energy, against the picture's, and pixels that it is measured over
-DEAD = 8.0  # standard deviations of the offset from which on a pixel is dead
+DEAD, SKIRT = 8.0, 2.5  # standard deviations of the offset, of a dead pixel and of its skirt
+LARGEST_DEAD = 4  # pixels of a cluster; what is larger was drawn over the frame, or is a target
 UNRESPONSIVE, SURELY = 0.5, 0.12  # gain below which a pixel is dead, and its standard error
 MEDIAN_ERROR = 1.2533  # of a median, in standard errors of a mean
+
+TOO_STILL = "too little motion to tell a fixed pattern from the scene"
 
 Values = NDArray[np.float32]
 
@@ -50,33 +58,35 @@ class Finding:
 
 
 def sample_count(height: int, width: int) -> int:
-    """How many frames of this size are worth looking at."""
-    return min(MOST_FRAMES, max(LEAST_VIEWS, MOST_PIXELS // (height * width)))
+    """How many frames of this size are looked at; 0 where so many as are needed are too large."""
+    fitting = min(MOST_FRAMES, MOST_PIXELS // (height * width))
+    return fitting if fitting >= LEAST_VIEWS else 0
 
 
+@np.errstate(all="ignore")  # floats may hold anything; what comes of it fails the checks
 def estimate(samples: Sequence[Values], restored: Sequence[Values], dtype: str) -> Finding:
     """The fixed pattern of a sequence.
 
     Args:
-        samples: frames `(H, W)` from all over the sequence, in order, gaps filled.
+        samples: frames `(H, W)` from all over the sequence, in order, gaps filled; eight or more.
         restored: the same frames, each restored by itself, tone kept.
         dtype: of the files.
     """
     chosen = different_views(restored)
+    looked = f"{len(samples)} frames looked at"
     if len(chosen) < LEAST_VIEWS:
-        one = "one view" if len(chosen) == 1 else f"{len(chosen)} different views"
-        return Finding(
-            None,
-            f"too little motion to tell a fixed pattern from the scene ({one} in {len(samples)} "
-            "frames looked at); frames are restored by themselves",
-        )
+        views = "one view" if len(chosen) < 2 else f"{len(chosen)} different views"
+        return Finding(None, f"{TOO_STILL} ({views} in {looked})")
     seen = np.stack([samples[at] for at in chosen])
     clean = np.stack([restored[at] for at in chosen])
+    moving, still = _motion(seen, clean)
+    if not moving >= MOVING:
+        return Finding(None, f"{TOO_STILL} ({max(moving, 0):.0%} of its detail moves in {looked})")
     half = len(chosen) // 2
-    offset = _offset(seen, clean)
+    offset = _offset(seen, clean, still)
     parts = slice(half), slice(half, None)
-    halves = [_offset(seen[part], clean[part], rounds=1) for part in parts]
-    together = float(np.corrcoef([one.ravel() for one in halves])[0, 1])
+    halves = [_offset(seen[part], clean[part], still, rounds=1).ravel() for part in parts]
+    together = float(np.corrcoef(np.stack(halves))[0, 1])
     reliability = 2 * together / (1 + together) if together > 0 else 0.0
     if not reliability >= RELIABILITY:
         return Finding(None, "no fixed pattern that all parts of the sequence agree on")
@@ -96,29 +106,78 @@ def different_views(restored: Sequence[Values]) -> list[int]:
     details: list[Values] = []
     for at, frame in enumerate(restored):
         detail = _scene_detail(frame)
-        if all(float(np.dot(detail, other)) < LIKENESS for other in details):
+        if detail.any() and all(float(np.dot(detail, other)) < LIKENESS for other in details):
             kept.append(at)
             details.append(detail)
     return kept
 
 
 def _scene_detail(frame: Values) -> Values:
-    """Detail of unit length, every second pixel, without rows, columns and outliers."""
-    import cv2
-
-    fine, coarse = (cv2.GaussianBlur(frame, (0, 0), sigma) for sigma in VIEW_SIGMAS)
-    detail = fine - coarse
+    """Detail of unit length, every second pixel, without rows, columns and outliers; or zeros."""
+    detail = _band(frame)
     detail -= np.median(detail, axis=0)[None, :]
     detail -= np.median(detail, axis=1)[:, None]
     limit = 3 * TO_SIGMA * float(np.median(np.abs(detail)))
     flat = np.clip(detail, -limit, limit)[::2, ::2].ravel()
     flat -= flat.mean()
-    unit: Values = flat / max(float(np.linalg.norm(flat)), 1e-12)
+    length = float(np.linalg.norm(flat))
+    unit: Values = flat / length if 0 < length < np.inf else np.zeros_like(flat)
     return unit
 
 
-def _offset(seen: Values, clean: Values, rounds: int = ROUNDS) -> Values:
-    """The offset `(H, W)` of views `(N, H, W)` and what is restored of them, mean 0."""
+def _motion(seen: Values, clean: Values) -> tuple[float, Values]:
+    """How much of the scene's detail moves between views, and where detail stands still.
+
+    The fixed pattern has no part in what differs between frames, and noise has a known one: what
+    it is in fine detail, it is in coarser detail by the filters' gain. What differs beyond that
+    moves. What is the same in the restored frames, noise aside, stands still: detail of the scene,
+    or the little of the pattern that the network left, which is much the same everywhere.
+
+    Args:
+        seen: views `(N, H, W)`.
+        clean: what is restored of them.
+
+    Returns:
+        The median share of energy that moves, over places with detail above noise, NaN without
+        any; and for each pixel 1 where detail stands still, 0 where not, `(H, W)`.
+    """
+    import cv2
+
+    details = np.stack([_band(view) for view in clean])
+    fine = np.stack([_detail(view, NOISE_SIGMA) for view in seen])
+    impulse = np.zeros((65, 65), np.float32)
+    impulse[32, 32] = 1
+    gain = float((_band(impulse) ** 2).sum() / (_detail(impulse, NOISE_SIGMA) ** 2).sum())
+
+    def area(values: Values) -> Values:
+        return np.asarray(cv2.boxFilter(values, -1, (AREA, AREA)), np.float32)
+
+    noise = gain * area(fine.var(0, ddof=1))
+    differs = area(details.var(0, ddof=1))
+    moving = np.maximum(differs - noise, 0)
+    same = np.maximum(area(details.mean(0) ** 2) - differs / len(details), 0)
+    share = moving / np.maximum(moving + same, 1e-20)
+    textured = moving + same > noise
+    usual = float(np.median(same))
+    still = textured & (share < STILL) & (same > CROWD * usual)
+    if textured.mean() < LEAST_TEXTURE:
+        return float("nan"), still.astype(np.float32)
+    return float(np.median(share[textured])), still.astype(np.float32)
+
+
+def _band(frame: Values) -> Values:
+    """Detail between `VIEW_SIGMAS`, `(H, W)`."""
+    import cv2
+
+    fine, coarse = (cv2.GaussianBlur(frame, (0, 0), sigma) for sigma in VIEW_SIGMAS)
+    return np.asarray(fine - coarse, np.float32)
+
+
+def _offset(seen: Values, clean: Values, still: Values, rounds: int = ROUNDS) -> Values:
+    """The offset `(H, W)` of views `(N, H, W)` and what is restored of them, mean 0.
+
+    Where detail stands still, the network's word alone counts.
+    """
     offset = _midmean(seen - clean)
     rest = seen - offset
     for _ in range(rounds):
@@ -130,6 +189,7 @@ def _offset(seen: Values, clean: Values, rounds: int = ROUNDS) -> Values:
             rest -= step
         for sigma in PIXEL_SIGMAS:
             step = _uncrowded(_agreed(np.stack([_detail(view, sigma) for view in rest])))
+            step *= 1 - still
             offset += step
             rest -= step
     offset -= offset.mean()
@@ -144,7 +204,13 @@ def _with_gain(seen: Values, clean: Values, offset: Values, dtype: str) -> tuple
     import cv2
 
     pivot = float(np.median(clean))
-    scene = np.stack([cv2.GaussianBlur(view, (0, 0), SCENE_SIGMA) for view in clean])
+    # A dead pixel must not be in the scene that its neighbours are measured on.
+    skirt = (_spikes(offset) > SKIRT, _spikes(seen.mean(0)) > SKIRT)
+    skirted = (skirt[0] & ~_small(skirt[0])) | (skirt[1] & ~_small(skirt[1]))
+    spikes = (_spikes(offset) > DEAD) & ~skirted
+    scene = np.stack(
+        [cv2.GaussianBlur(_filled(view, spikes), (0, 0), SCENE_SIGMA) for view in clean]
+    )
     rest = seen - offset
     rest -= scene
     scene -= scene.mean(0)
@@ -165,17 +231,46 @@ def _with_gain(seen: Values, clean: Values, offset: Values, dtype: str) -> tuple
     gain = np.clip(1 + column + own, UNRESPONSIVE, 1 / UNRESPONSIVE).astype(np.float32)
     gain /= np.median(gain)
     # The offset was found about each pixel's own mean scene: move it to the pivot.
-    level = cv2.GaussianBlur(clean.mean(0), (0, 0), SCENE_SIGMA)
+    level = cv2.GaussianBlur(_filled(clean.mean(0), spikes), (0, 0), SCENE_SIGMA)
     offset = offset - (gain - 1) * (level - np.float32(pivot))
-    offset = offset - offset.mean()
-    spike = offset - cv2.medianBlur(np.ascontiguousarray(offset, np.float32), 5)
-    spread = TO_SIGMA * float(np.median(np.abs(spike)))
-    dead = unresponsive | (np.abs(spike) > DEAD * max(spread, typical / np.sqrt(len(seen))))
-    dead |= noise > DEAD * typical
+    # Pixels that flicker alone, or do not follow the scene, beside those that stand out.
+    around = cv2.medianBlur(np.ascontiguousarray(noise, np.float32), 5)
+    alone = noise > DEAD * np.maximum(around, typical)
+    dead = spikes | (_small(alone | unresponsive) & ~skirted)
     offset = np.where(dead, 0, offset).astype(np.float32)
     offset -= offset.mean()
     gain = np.where(dead, 1, gain).astype(np.float32)
     return Pattern(offset, gain, dead, pivot, len(seen), dtype), typical
+
+
+def _spikes(offset: Values) -> Values:
+    """How far a pixel's offset stands out of its neighbours', in the picture's usual deviations."""
+    import cv2
+
+    spike = np.abs(offset - cv2.medianBlur(np.ascontiguousarray(offset, np.float32), 5))
+    usual: Values = spike / max(TO_SIGMA * float(np.median(spike)), 1e-6)
+    return usual
+
+
+def _small(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask without clusters that are larger than those of dead pixels.
+
+    A thing behind a lens has a skirt around it, and a burnt-in text has strokes.
+    """
+    import cv2
+
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    small = stats[:, cv2.CC_STAT_AREA] <= LARGEST_DEAD
+    kept: NDArray[np.bool_] = mask & small[labels]
+    return kept
+
+
+def _filled(view: Values, dead: NDArray[np.bool_]) -> Values:
+    if not dead.any():
+        return view
+    view = view.copy()
+    fill(view, dead)
+    return view
 
 
 def _detail(values: Values, sigma: float) -> Values:

@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from torch import nn
@@ -24,7 +23,7 @@ from deal_cli.engine.contract import Backend, Facts, OutOfMemoryError
 from deal_cli.engine.ranges import measure_range
 from deal_cli.engine.restorer import Restorer, Settings, open_restorer
 from deal_cli.engine.torch_backend import TorchBackend
-from deal_cli.errors import BackendError, UsageError
+from deal_cli.errors import BackendError
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.network import Enhancer
@@ -400,65 +399,6 @@ def test_a_machine_that_holds_no_tile_is_an_error_with_a_remedy(
         Restorer(numpy_backend(largest=20), KEEP).restore(counts(200, 300))
     assert caught.value.exit_code == 3
     assert caught.value.remedy
-
-
-# --- the range -----------------------------------------------------------------------------------
-
-LEVELS = np.arange(2500, dtype=np.float32).reshape(50, 50)  # 0 … 2499, each once
-
-
-@pytest.mark.parametrize(
-    ("source", "policy", "expected"),
-    [
-        (frame([[3, 200]], "uint8"), "auto", (0, 255)),
-        (frame([[3, 200]], "uint8"), "dtype", (0, 255)),
-        (frame([[3, 200]], "uint8"), "image", (3, 200)),
-        (frame([[3, 200]], "uint16"), "dtype", (0, 65535)),
-        (frame([[-3, 200]], "int16"), "dtype", (-32768, 32767)),
-        (frame([[-3, 200]], "int16"), "image", (-3, 200)),
-        (frame([[20.5, 31.25]]), "image", (20.5, 31.25)),
-        (frame([[3, 200]], "uint8"), (10.0, 20.0), (10, 20)),
-        (frame([[20.5, 31.25]]), (-40.0, 120.0), (-40, 120)),
-        # Percentiles .1 and 99.9 of 2500 numbers are the third and the 2498th: 2 and 2497, widened
-        # by 5 % of 2495 = 124.75.
-        (frame(LEVELS, "uint16"), "auto", (-122.75, 2621.75)),
-        (frame(LEVELS), "auto", (-122.75, 2621.75)),
-        (frame(LEVELS - 500, "int16"), "auto", (-622.75, 2121.75)),
-    ],
-)
-def test_the_range_is_what_the_policy_says(
-    source: Frame, policy: Any, expected: tuple[float, float]
-) -> None:
-    assert measure_range(source, policy) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_float_picture_has_no_full_range(dtype: str) -> None:
-    with pytest.raises(UsageError, match="--range image or --range LO:HI"):
-        measure_range(frame([[1, 2]], dtype), "dtype")
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    arrays.arrays(
-        np.int32,
-        arrays.array_shapes(min_dims=2, max_dims=2, max_side=60),
-        elements=st.integers(0, 65535),
-    )
-)
-def test_percentiles_of_counts_are_those_of_numpy(values: NDArray[np.int32]) -> None:
-    low, high = np.percentile(values, (0.1, 99.9), method="inverted_cdf")
-    margin = 0.05 * (high - low)
-    measured = measure_range(frame(values, "uint16"), "auto")
-    assert measured == pytest.approx((low - margin, high + margin), abs=1e-6)
-
-
-@pytest.mark.parametrize("top", [65535.4, 65535.99, 65535.996])
-def test_an_enlarged_picture_of_counts_that_overshoots_has_a_range(top: float) -> None:
-    values = np.linspace(-100.3, top, 2000).reshape(40, 50)
-    low, high = measure_range(frame(values, "uint16"), "auto")
-    assert low < -100
-    assert high > 65535
 
 
 # --- the tone ------------------------------------------------------------------------------------

@@ -359,8 +359,15 @@ def test_real_files_named_tiff_that_are_png_are_read(data: Path) -> None:
 
 
 @pytest.mark.data
-def test_real_false_colour_is_refused_unless_luminance_is_asked_for(data: Path) -> None:
-    path = data / "rjpeg" / "FLIR_T640.jpg"
+def test_real_false_colour_is_refused_unless_luminance_is_asked_for(
+    data: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    # What a program that edits pictures leaves of a camera's: the visible one and its labels.
+    path = tmp_path / "edited.jpg"
+    with Image.open(data / "rjpeg" / "FLIR_T640.jpg") as visible:
+        visible.save(path, exif=visible.getexif(), quality=95)
     with pytest.raises(PictureError, match="--luminance"):
         read_frame(path)
     frame = read_frame(path, luminance=True)

@@ -16,6 +16,8 @@ import tifffile
 from PIL import Image
 
 from deal_cli.errors import PictureError
+from deal_cli.imaging.clip_files import create_clip, open_clip
+from deal_cli.imaging.contents import glance
 from deal_cli.imaging.files import decode, read_frame, suffix_for, write_frame
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,6 +98,13 @@ DONE = [
     ("MINISWHITE, 8-bit", tiff(255 - LEVELS, photometric="miniswhite"), LEVELS),
 ]
 
+PREVIEW = {"subfiletype": 1}
+PAGES = [
+    ("several pages", [(COUNTS, {}), (COUNTS[::-1], {})]),
+    ("several pages", [(LEVELS, {}), (COUNTS, {}), (COUNTS[:9, :9], {})]),
+    ("several pages", [(COUNTS, {}), (COUNTS[::2, ::2], PREVIEW), (COUNTS[::-1], {})]),
+]
+
 REFUSED = [
     ("float16", tiff(CELSIUS.astype(np.float16)), "float16", "float32"),
     ("float16", npy(CELSIUS.astype(np.float16)), "float16", "float32"),
@@ -124,7 +133,6 @@ REFUSED = [
     ("CMYK", pillow(Image.fromarray(LEVELS).convert("CMYK"), "JPEG"), "CMYK", "grey"),
     ("CMYK", tiff(np.stack([LEVELS] * 4, -1), photometric="separated"), "SEPARATED", "grey"),
     ("MINISWHITE, 16-bit", tiff(COUNTS, photometric="miniswhite"), "zero is white", "MINISBLACK"),
-    ("several pages", tiff(np.stack([COUNTS] * 2)), "more than one", "each page"),
     (
         "animated PNG",
         pillow(
@@ -135,9 +143,15 @@ REFUSED = [
     ),
     (
         "more bands",
-        tiff(np.stack([COUNTS] * 5, -1), photometric="minisblack"),
-        "more than one",
-        "each",
+        tiff(np.stack([COUNTS] * 5, -1), photometric="minisblack", planarconfig="contig"),
+        "5 channels",
+        "each channel",
+    ),
+    (
+        "more bands",
+        tiff(np.stack([COUNTS] * 5), photometric="minisblack", planarconfig="separate"),
+        "5 channels",
+        "each channel",
     ),
     ("12-bit or lossless JPEG", imagecodecs.ljpeg_encode(COUNTS), "JPEG", "PNG or TIFF"),
     ("GIF", pillow(LEVELS, "GIF"), "not a picture", "PNG"),
@@ -159,12 +173,34 @@ def test_a_kind_that_is_done_goes_through_unchanged(
         np.testing.assert_array_equal(tifffile.imread(target), expected)
 
 
+@pytest.mark.parametrize(("row", "pages"), PAGES)
+def test_each_page_goes_through_unchanged_and_previews_are_passed_over(
+    row: str, pages: list[tuple[np.ndarray, dict[str, int]]], tmp_path: Path
+) -> None:
+    source, target = tmp_path / "source.tif", tmp_path / "target.tif"
+    with tifffile.TiffWriter(source) as writer:
+        for page, options in pages:
+            writer.write(page, metadata=None, contiguous=False, **options)
+    contents = glance(source)
+    assert contents.kind == "stack", row
+    with open_clip(source, contents) as clip, create_clip(target, clip) as writer:
+        for frame in clip.frames():
+            writer.add(frame)
+    expected = [page for page, options in pages if not options]
+    with tifffile.TiffFile(target) as written:
+        assert len(written.pages) == len(expected)
+        for page, seen in zip(expected, written.pages, strict=True):
+            assert seen.dtype == page.dtype
+            np.testing.assert_array_equal(seen.asarray(), page)
+
+
 @pytest.mark.parametrize(("row", "data", "cause", "remedy"), REFUSED)
 def test_a_kind_that_is_refused_says_why_and_what_mends_it(
     row: str, data: bytes, cause: str, remedy: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "picture"
     path.write_bytes(data)
+    assert glance(path).kind == "picture"
     with pytest.raises(PictureError) as caught:
         read_frame(path)
     assert caught.value.remedy, row
@@ -172,7 +208,7 @@ def test_a_kind_that_is_refused_says_why_and_what_mends_it(
     assert remedy in caught.value.remedy
 
 
-@pytest.mark.parametrize("row", sorted({row[0] for row in (*DONE, *REFUSED)}))
+@pytest.mark.parametrize("row", sorted({row[0] for row in (*DONE, *PAGES, *REFUSED)}))
 def test_every_kind_has_its_row_in_the_documentation(row: str) -> None:
     page = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
     assert re.search(rf"^\| {re.escape(row)} \|", page, re.MULTILINE)

@@ -15,11 +15,14 @@ from PIL import Image
 
 from deal_cli.engine.backends import Request
 from deal_cli.engine.contract import Backend
+from deal_cli.engine.pattern import Pattern
+from deal_cli.engine.pattern_estimate import Finding
 from deal_cli.engine.restorer import Settings
 from deal_cli.errors import BackendError, UsageError
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
 from deal_cli.imaging.scenes import draw_scene
+from deal_cli.jobs import sequence
 from deal_cli.jobs.restore import Batch, RestoreRequest, open_batch, rehearse
 
 KEEP = Settings(tone="keep")
@@ -233,8 +236,8 @@ def test_an_outcome_tells_size_dtype_range_and_tone(fresh_weights: Path) -> None
 
 
 ROW = (
-    *("input", "output", "status", "error", "width", "height", "dtype", "backend", "precision"),
-    *("weights_sha256", "range", "tone", "seconds"),
+    *("input", "output", "status", "error", "frames", "width", "height", "dtype", "backend"),
+    *("precision", "weights_sha256", "range", "tone", "fixed_pattern", "fidelity", "seconds"),
 )
 
 
@@ -249,11 +252,74 @@ def test_a_row_has_every_key_whatever_became_of_the_picture(fresh_weights: Path)
     assert (made["input"], made["output"]) == ("a.png", str(Path("out/a.png")))
     assert (made["width"], made["height"], made["dtype"]) == (48, 40, "uint8")
     assert (made["range"], made["tone"], made["error"]) == ([0.0, 255.0], None, None)
+    assert (made["frames"], made["fixed_pattern"]) == (None, None)
+    told = made["fidelity"]
+    assert (told["unit"], told["pixels"], told["mean_change"]) == ("grey levels", 40 * 48, 0)
+    assert told["hottest_before"] == told["hottest_after"] == read_frame(Path("a.png")).values.max()
     assert made["seconds"] > 0
     assert len(made["weights_sha256"]) == 64
     assert (skipped["status"], skipped["width"], skipped["error"]) == ("skipped", None, None)
+    assert (skipped["fidelity"], failed["fidelity"]) == (None, None)
     assert failed["status"] == "failed"
     assert failed["error"].startswith("notes.txt: is not a picture")
+
+
+# --- sequences -----------------------------------------------------------------------------------
+
+
+def stripes(seed: int = 0) -> Pattern:
+    """A fixed pattern of 8-bit frames that none of the drawn scenes shows."""
+    offset = np.zeros((40, 48), np.float32)
+    offset += np.random.default_rng(seed).normal(0, 9, (1, 48)).astype(np.float32)
+    offset -= offset.mean()
+    dead = np.zeros_like(offset, np.bool_)
+    return Pattern(offset, np.ones_like(offset), dead, 120.0, 9, "uint8")
+
+
+@pytest.fixture
+def walk(here: Path) -> list[str]:
+    """Frames of a walk, in a folder and in a stack, and a picture beside them."""
+    frames = [draw_scene(k, 40, 48).values.astype(np.uint8) for k in range(3)]
+    (here / "walk").mkdir()
+    for k, frame in enumerate(frames):
+        Image.fromarray(frame).save(f"walk/{k}.png")
+    tifffile.imwrite("walk.tif", np.stack(frames), photometric="minisblack")
+    return ["walk", "walk.tif", "b.tif"]
+
+
+def test_no_frame_is_refused_for_the_pattern_of_its_own_sequence(
+    walk: list[str], fresh_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What was found over all frames may show little in one, or in none where it was a mistake.
+    found = Finding(stripes(), "fixed pattern")
+    monkeypatch.setattr(sequence, "estimate", lambda *_: found)
+    settings = Settings()  # with tone, which is decided on frames without their pattern
+    outcomes = list(batch(walk, "out", fresh_weights, settings=settings, sequence=True).run())
+    assert [str(outcome.error) for outcome in outcomes if outcome.error] == []
+    assert files() == ["0.png", "1.png", "2.png", "b.tif", "walk.tif"]
+
+
+def test_a_pattern_that_a_sequence_does_not_show_fails_its_frames_and_no_others(
+    walk: list[str], fresh_weights: Path
+) -> None:
+    stripes().save(Path("camera.pattern"))
+    seen = draw_scene(9, 40, 48).values + stripes().offset
+    write_frame(Frame(seen, np.dtype(np.uint8)), Path("mine.png"))
+    options = {"settings": Settings(), "sequence": True, "pattern": Path("camera.pattern")}
+    outcomes = list(batch([*walk, "mine.png"], "out", fresh_weights, **options).run())
+    assert [outcome.status for outcome in outcomes] == ["failed"] * 5 + ["restored"]
+    for outcome in outcomes[:4]:
+        assert str(outcome.error).startswith(f"{outcome.item.source}: does not show the fixed")
+
+
+def test_a_sequence_that_would_be_too_large_fails_and_no_other_picture(
+    walk: list[str], fresh_weights: Path
+) -> None:
+    write_frame(draw_scene(1, 32, 32), Path("small.png"))
+    options = {"settings": Settings(), "sequence": True, "scale": 2, "max_pixels": 4096}
+    outcomes = list(batch([*walk, "small.png"], "out", fresh_weights, **options).run())
+    assert [outcome.status for outcome in outcomes] == ["failed"] * 5 + ["restored"]
+    assert all("--max-pixels" in str(outcome.error) for outcome in outcomes[:5])
 
 
 @pytest.mark.usefixtures("here")
