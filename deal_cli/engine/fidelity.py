@@ -25,7 +25,11 @@ Values = NDArray[np.float32]
 
 
 class Unit(StrEnum):
-    """What one step of a picture's numbers is called."""
+    """What one step of a picture's numbers is called.
+
+    `CELSIUS` is for whoever shows the figures in degrees: no `Fidelity` has it, for deal cannot
+    know that a float file holds degrees, and its own are written after the counts are measured.
+    """
 
     GREY = "grey levels"
     COUNTS = "counts"
@@ -38,8 +42,7 @@ class Numbers:
     """What the numbers of a written file are.
 
     Attributes:
-        unit: their name. deal cannot know that a float file holds degrees: `CELSIUS` is for
-            pictures that deal itself converted.
+        unit: their name.
         dtype: what they are rounded to.
         planck: the calibration of counts; None where there is none.
     """
@@ -57,11 +60,6 @@ class Numbers:
             return cls(Unit.GREY, frame.dtype, planck)
         counted = frame.dtype.kind != "f" or radiometry is not None
         return cls(Unit.COUNTS if counted else Unit.OWN, frame.dtype, planck)
-
-    @classmethod
-    def celsius(cls) -> Numbers:
-        """Those of counts that became degrees before they are measured and written."""
-        return cls(Unit.CELSIUS, np.dtype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -200,8 +198,6 @@ def _temperatures(
     spots: tuple[Spot, ...],
 ) -> tuple[float | None, ...]:
     """The last seven of a `Fidelity`."""
-    if numbers.unit is Unit.CELSIUS:
-        return (*own.figures(), *(spot.value for spot in spots))
     if thermometer is None or not kelvin.pixels:
         return (None,) * 7
     degrees = thermometer.read(np.array([spot.value for spot in spots], np.float32))

@@ -6,41 +6,54 @@ from dataclasses import replace
 
 from deal_cli.engine.fidelity import Fidelity
 
-_MEANS = ("mean_shift", "mean_change", "mean_shift_k", "mean_change_k")
-_GREATEST = ("p999_change", "p999_change_k", "beyond", "hottest_before_c", "hottest_after_c")
-_LEAST = ("coldest_before_c", "coldest_after_c")
+_MEANS = ("mean_shift", "mean_change")
+_MEANS_K = ("mean_shift_k", "mean_change_k")
+_GREATEST = ("p999_change", "beyond")
+_GREATEST_K = ("p999_change_k", "hottest_before_c", "hottest_after_c")
+_LEAST_K = ("coldest_before_c", "coldest_after_c")
+_KELVIN = (*_MEANS_K, *_GREATEST_K, *_LEAST_K)
 
 
 class FidelityOfMany:
     """Frames added up as they come.
 
     Means are over all pixels of all frames; `p999_change` is that of the frame that changed most;
-    the hottest and the coldest spots are those of the whole clip.
+    the hottest and the coldest spots are those of the whole clip. Where one frame lacks a figure
+    in kelvin or °C there are none: a mean would be of some pixels, and nobody could say of which.
     """
 
     def __init__(self) -> None:
         self._sum: Fidelity | None = None
+        self._mixed = False
 
     def add(self, fidelity: Fidelity) -> None:
         """One more frame."""
-        self._sum = fidelity if self._sum is None else _added(self._sum, fidelity)
+        if self._sum is None:
+            self._sum = fidelity
+        elif fidelity.unit is self._sum.unit:
+            self._sum = _added(self._sum, fidelity)
+        else:
+            self._mixed = True
 
     def result(self) -> Fidelity | None:
-        """All frames together; None where none held a measurement."""
-        return self._sum
+        """All frames together.
+
+        None where none held a measurement, and where the frames have different units: a grey level
+        and a count are steps of different size, so that their sum would be of nothing.
+        """
+        return None if self._mixed else self._sum
 
 
 def _added(a: Fidelity, b: Fidelity) -> Fidelity:
     pixels = a.pixels + b.pixels
-    figures: dict[str, float | None] = {}
-    for name in (*_MEANS, *_GREATEST, *_LEAST):
-        one, other = getattr(a, name), getattr(b, name)
-        if one is None or other is None:
-            figures[name] = other if one is None else one
-        elif name in _MEANS:
-            figures[name] = (one * a.pixels + other * b.pixels) / pixels
-        else:
-            figures[name] = max(one, other) if name in _GREATEST else min(one, other)
+    warm = all(getattr(one, name) is not None for one in (a, b) for name in _KELVIN)
+    figures: dict[str, float | None] = {} if warm else dict.fromkeys(_KELVIN)
+    for name in (*_MEANS, *(_MEANS_K if warm else ())):
+        figures[name] = (getattr(a, name) * a.pixels + getattr(b, name) * b.pixels) / pixels
+    for name in (*_GREATEST, *(_GREATEST_K if warm else ())):
+        figures[name] = max(getattr(a, name), getattr(b, name))
+    for name in _LEAST_K if warm else ():
+        figures[name] = min(getattr(a, name), getattr(b, name))
     return replace(
         a,
         pixels=pixels,

@@ -39,8 +39,10 @@ ROUNDS = 2
 
 CLIP = 4.0  # standard deviations of the pattern beyond which detail is the scene's
 CROWD, CROWD_EDGE = 3.0, 9  # energy, against the picture's, and pixels that it is measured over
-DEAD, SKIRT = 8.0, 2.5  # standard deviations of the offset, of a dead pixel and of its skirt
+DEAD, SKIRT = 8.0, 2.5  # standard deviations of the offset, of a dead pixel and of a skirt
+SKIRT_SHARE = 0.3  # of a pixel's own, that a neighbour in its skirt stands out by
 LARGEST_DEAD = 4  # pixels of a cluster; what is larger was drawn over the frame, or is a target
+VARIED = 8.0  # deviations of the noise that a scene has to vary by for a pixel's gain to show
 UNRESPONSIVE, SURELY = 0.5, 0.12  # gain below which a pixel is dead, and its standard error
 MEDIAN_ERROR = 1.2533  # of a median, in standard errors of a mean
 
@@ -86,11 +88,11 @@ def estimate(samples: Sequence[Values], restored: Sequence[Values], dtype: str) 
     offset = _offset(seen, clean, still)
     parts = slice(half), slice(half, None)
     halves = [_offset(seen[part], clean[part], still, rounds=1).ravel() for part in parts]
-    together = float(np.corrcoef(np.stack(halves))[0, 1])
+    together = _likeness(*halves)
     reliability = 2 * together / (1 + together) if together > 0 else 0.0
     if not reliability >= RELIABILITY:
         return Finding(None, "no fixed pattern that all parts of the sequence agree on")
-    pattern, noise = _with_gain(seen, clean, offset, dtype)
+    pattern, noise = _with_gain(seen, clean, offset, still, dtype)
     if pattern.spread < noise / np.sqrt(len(chosen)) and not pattern.dead.any():
         return Finding(None, "no fixed pattern above the noise")
     return Finding(
@@ -180,23 +182,45 @@ def _offset(seen: Values, clean: Values, still: Values, rounds: int = ROUNDS) ->
     """
     offset = _midmean(seen - clean)
     rest = seen - offset
+    axes = ((1, COLUMN_SIGMA), (2, ROW_SIGMA))
+    varied = {axis for axis, sigma in axes if _is_varied(np.median(clean, axis=axis), sigma)}
     for _ in range(rounds):
-        for axis, sigma in ((1, COLUMN_SIGMA), (2, ROW_SIGMA)):
-            # A median within the frame first: things of the scene cover a part of a column.
-            profiles = np.stack([_detail(p, sigma) for p in np.median(rest, axis=axis)])
-            step = np.expand_dims(_agreed(profiles[:, None])[0], axis - 1)
-            offset = offset + step
-            rest -= step
+        for axis, sigma in axes:
+            if axis in varied:
+                # A median within the frame first: things of the scene cover a part of a column.
+                profiles = np.stack([_detail(p, sigma) for p in np.median(rest, axis=axis)])
+                step = np.expand_dims(_agreed(profiles[:, None])[0], axis - 1)
+                offset = offset + step
+                rest -= step
         for sigma in PIXEL_SIGMAS:
             step = _uncrowded(_agreed(np.stack([_detail(view, sigma) for view in rest])))
             step *= 1 - still
+            for axis, _ in axes:
+                if axis not in varied:
+                    step -= np.median(step, axis=axis - 1, keepdims=True)
             offset += step
             rest -= step
     offset -= offset.mean()
     return np.ascontiguousarray(offset, np.float32)
 
 
-def _with_gain(seen: Values, clean: Values, offset: Values, dtype: str) -> tuple[Pattern, float]:
+def _is_varied(profiles: Values, sigma: float) -> bool:
+    """Whether profiles `(N, L)` of the restored views differ, as they do not along a level pan.
+
+    A horizon is a line in every frame of one, and would be taken for a row of the pattern.
+    """
+    kept: list[Values] = []
+    for profile in profiles:
+        detail = _detail(profile, sigma)
+        length = float(np.linalg.norm(detail))
+        if length > 0 and all(float(np.dot(detail / length, one)) < LIKENESS for one in kept):
+            kept.append(detail / length)
+    return len(kept) >= min(LEAST_VIEWS, len(profiles) // 2)
+
+
+def _with_gain(
+    seen: Values, clean: Values, offset: Values, still: Values, dtype: str
+) -> tuple[Pattern, float]:
     """The pattern with gain and dead pixels, from how what remains follows the scene.
 
     And the usual deviation over time of what remains at a pixel: noise, and the scene's detail.
@@ -205,9 +229,11 @@ def _with_gain(seen: Values, clean: Values, offset: Values, dtype: str) -> tuple
 
     pivot = float(np.median(clean))
     # A dead pixel must not be in the scene that its neighbours are measured on.
-    skirt = (_spikes(offset) > SKIRT, _spikes(seen.mean(0)) > SKIRT)
-    skirted = (skirt[0] & ~_small(skirt[0])) | (skirt[1] & ~_small(skirt[1]))
-    spikes = (_spikes(offset) > DEAD) & ~skirted
+    skirted = _skirted(_spikes(offset)) | _skirted(_spikes(seen.mean(0)))
+    stand_out = _spikes(offset)
+    # What a strong one pulls along beside it is not dead.
+    shadow = SKIRT_SHARE * cv2.dilate(stand_out, np.ones((5, 5), np.uint8))
+    spikes = (stand_out > np.maximum(DEAD, shadow)) & ~skirted
     scene = np.stack(
         [cv2.GaussianBlur(_filled(view, spikes), (0, 0), SCENE_SIGMA) for view in clean]
     )
@@ -219,15 +245,17 @@ def _with_gain(seen: Values, clean: Values, offset: Values, dtype: str) -> tuple
     noise = np.maximum(TO_SIGMA * np.median(np.abs(rest), axis=0), 1e-6)
     np.clip(rest, -limit, limit, out=rest)
     power = np.maximum((scene**2).sum(0), 1e-6)
-    slope = (rest * scene).sum(0) / power
     error = noise / np.sqrt(power)
+    # What the network got wrong of the scene is in both, and weighs more where it varies little.
+    known = power > len(seen) * (VARIED * noise) ** 2
+    slope = np.where(known, (rest * scene).sum(0) / power, 0)
     typical = float(np.median(noise))
-    unresponsive = (1 + slope < UNRESPONSIVE) & (error < SURELY)
+    unresponsive = known & (1 + slope < UNRESPONSIVE) & (error < SURELY)
     # Columns share an amplifier: their gain first, from all their pixels, then each pixel's own.
-    weights = 1 / error**2
+    weights = np.where(known, 1 / error**2, 1e-12)
     column = (slope * weights).sum(0) / weights.sum(0)
     column = _shrunk(column - np.median(column), 1 / np.sqrt(weights.sum(0)))
-    own = _shrunk(slope - column, error)
+    own = np.where(known, _shrunk(slope - column, error), 0)
     gain = np.clip(1 + column + own, UNRESPONSIVE, 1 / UNRESPONSIVE).astype(np.float32)
     gain /= np.median(gain)
     # The offset was found about each pixel's own mean scene: move it to the pivot.
@@ -237,6 +265,7 @@ def _with_gain(seen: Values, clean: Values, offset: Values, dtype: str) -> tuple
     around = cv2.medianBlur(np.ascontiguousarray(noise, np.float32), 5)
     alone = noise > DEAD * np.maximum(around, typical)
     dead = spikes | (_small(alone | unresponsive) & ~skirted)
+    dead &= still == 0
     offset = np.where(dead, 0, offset).astype(np.float32)
     offset -= offset.mean()
     gain = np.where(dead, 1, gain).astype(np.float32)
@@ -252,11 +281,26 @@ def _spikes(offset: Values) -> Values:
     return usual
 
 
-def _small(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask without clusters that are larger than those of dead pixels.
+def _skirted(spikes: Values) -> NDArray[np.bool_]:
+    """Pixels that stand out together with more neighbours than a cluster of dead ones has.
 
     A thing behind a lens has a skirt around it, and a burnt-in text has strokes.
     """
+    import cv2
+
+    around = cv2.dilate(spikes, np.ones((3, 3), np.uint8))
+    outstanding = spikes > np.maximum(SKIRT, SKIRT_SHARE * around)
+    return outstanding & ~_small(outstanding)
+
+
+def _likeness(one: Values, other: Values) -> float:
+    """The correlation of two flat arrays of mean 0; 0 where one of them is constant."""
+    lengths = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
+    return float(np.dot(one, other)) / lengths if 0 < lengths < np.inf else 0.0
+
+
+def _small(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask without clusters that are larger than those of dead pixels."""
     import cv2
 
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)

@@ -31,6 +31,14 @@ class Contents:
     tiff: bool = False
 
 
+def picture_suffix(contents: Contents) -> str | None:
+    """The suffix that a picture is written under; None where its own will do.
+
+    No radiometric JPEG is written: it would have to hold two pictures that agree.
+    """
+    return ".tif" if contents.kind == "picture" and contents.maker else None
+
+
 def glance(path: Path) -> Contents:
     """What a file holds; a picture of no maker where it cannot be told."""
     try:

@@ -11,7 +11,6 @@ import io
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +20,7 @@ from deal_cli.imaging import grey
 from deal_cli.imaging.formats import TRUNCATED_REMEDY, Pixels, bmp, jpeg, npy, png, tiff
 from deal_cli.imaging.formats.tiff import COMPRESSIONS, DEFAULT_COMPRESSION
 from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.reading import frame_of, named
 from deal_cli.imaging.whole import remove_remains, written_whole
 
 __all__ = [
@@ -58,9 +58,6 @@ _READERS = (
     (bmp.SIGNATURE, bmp.read, ".bmp"),
 )
 
-#: Characters of a decoder's complaint that are passed on.
-LONGEST_REASON = 100
-
 #: What is no file, and must not be opened to wait for, or to set going.
 _NO_FILES = {
     stat.S_IFIFO: "a FIFO",
@@ -93,16 +90,8 @@ def read_frame(path: Path, *, luminance: bool = False, max_pixels: int = MAX_PIX
         PictureError: missing, no file, unreadable, empty, truncated, damaged, or of a kind that
             cannot be restored rightly.
     """
-    try:
-        with _opened(path) as stream:
-            return _decode(stream, path, luminance=luminance, max_pixels=max_pixels)
-    except FileNotFoundError as error:
-        raise PictureError("no such file", file=path, remedy="check the path") from error
-    except IsADirectoryError as error:
-        raise PictureError("is a folder, not a picture", file=path, remedy="name a file") from error
-    except OSError as error:
-        cause = f"cannot be read ({error.strerror or error})"
-        raise PictureError(cause, file=path, remedy="check its permissions and disk") from error
+    with named(path), _opened(path) as stream:
+        return _decode(stream, luminance=luminance, max_pixels=max_pixels)
 
 
 def suffix_for(data: bytes) -> str:
@@ -121,7 +110,8 @@ def decode(
 
     Otherwise like `read_frame`.
     """
-    return _decode(io.BytesIO(data), name, luminance=luminance, max_pixels=max_pixels)
+    with named(name):
+        return _decode(io.BytesIO(data), luminance=luminance, max_pixels=max_pixels)
 
 
 def write_frame(frame: Frame, path: Path, *, compression: str = DEFAULT_COMPRESSION) -> None:
@@ -240,34 +230,10 @@ def _kind(head: bytes) -> tuple[Callable[[BinaryIO, int], Pixels], str]:
     )
 
 
-def _decode(stream: BinaryIO, name: Path | str, *, luminance: bool, max_pixels: int) -> Frame:
+def _decode(stream: BinaryIO, *, luminance: bool, max_pixels: int) -> Frame:
     head = stream.read(16)
     stream.seek(0)
-    try:
-        pixels = _kind(head)[0](stream, max_pixels)
-        values, dtype = grey.to_values(
-            pixels.array,
-            luminance=luminance,
-            tolerance=pixels.tolerance,
-            nodata=pixels.metadata.nodata,
-        )
-    except PictureError as error:
-        raise PictureError(error.cause, file=name, remedy=error.remedy) from error
-    except MemoryError as error:
-        raise PictureError(
-            "does not fit into memory", file=name, remedy="cut it into smaller pictures"
-        ) from error
-    except Exception as error:
-        # Decoders meet damage with exceptions of every kind; all mean that the file is damaged.
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        cause = f"is damaged or truncated ({reason[:LONGEST_REASON]})"
-        raise PictureError(cause, file=name, remedy=TRUNCATED_REMEDY) from error
-    metadata = pixels.metadata
-    profile = metadata.icc_profile
-    if pixels.array.ndim == 3 and profile is not None and profile[16:20] != b"GRAY":
-        # A profile for colours says nothing about the grey picture that is written.
-        metadata = replace(metadata, icc_profile=None)
-    return Frame(values, dtype, metadata)
+    return frame_of(_kind(head)[0](stream, max_pixels), luminance=luminance)
 
 
 def _encode(frame: Frame, suffix: str, stream: BinaryIO, compression: str) -> None:

@@ -12,7 +12,6 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,13 +23,11 @@ from deal_cli.imaging.formats import TRUNCATED_REMEDY, Pixels, directory, geotif
 from deal_cli.imaging.formats import tiff as tiffs
 from deal_cli.imaging.formats.directory import Link
 from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.reading import frame_of, named
 from deal_cli.imaging.whole import written_whole
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
-
-#: Characters of a decoder's complaint that are passed on.
-LONGEST_REASON = 100
 
 
 def is_stack(stream: BinaryIO) -> bool:
@@ -67,7 +64,7 @@ def open_stack(
     import tifffile
 
     with ExitStack() as opened:
-        with _named(path, None):
+        with named(path):
             stream = opened.enter_context(path.open("rb"))
             tiff = opened.enter_context(tifffile.TiffFile(stream))
             if next(directory.chain(stream), None) is None:
@@ -127,13 +124,13 @@ class _Stack:
             return
         chain = directory.chain(self._stream)
         for index in itertools.count():
-            with _named(self._path, self._name(index)):
+            with named(self._path, self._name(index)):
                 link = next(chain, None)
                 if link is None:
                     return
                 if link.is_reduced and not self._previews:
                     continue
-                frame = self._frame(self._page(link, index))
+                frame = frame_of(self._page(link, index), luminance=self._luminance)
             yield frame
 
     def _page(self, link: Link, index: int) -> Pixels:
@@ -152,23 +149,12 @@ class _Stack:
         """The only page, and the frames behind it that have no directories."""
         page = self._tiff.pages.first
         for index in range(self._hidden):
-            with _named(self._path, f"page {index + 1} of {self._hidden}"):
+            with named(self._path, f"page {index + 1} of {self._hidden}"):
                 pixels = pages.read_page(
                     self._tiff, page, self._stream, self._max_pixels, hidden=index
                 )
-                frame = self._frame(pixels)
+                frame = frame_of(pixels, luminance=self._luminance)
             yield frame
-
-    def _frame(self, pixels: Pixels) -> Frame:
-        metadata = pixels.metadata
-        values, dtype = grey.to_values(
-            pixels.array, luminance=self._luminance, nodata=metadata.nodata
-        )
-        profile = metadata.icc_profile
-        if pixels.array.ndim == 3 and profile is not None and profile[16:20] != b"GRAY":
-            # A profile for colours says nothing about the grey picture that is written.
-            metadata = replace(metadata, icc_profile=None)
-        return Frame(values, dtype, metadata)
 
     def _name(self, index: int) -> str:
         """What a page is called in an error; previews count too, as they do in other programs."""
@@ -254,34 +240,3 @@ def _counted(stream: BinaryIO) -> tuple[int, int, bool]:
     except ValueError:
         return total, shown, False
     return total, shown, True
-
-
-@contextmanager
-def _named(path: Path, page: str | None) -> Iterator[None]:
-    """Name file and page in what goes wrong within.
-
-    Raises:
-        PictureError: anything did.
-    """
-    where = f"{page} " if page else ""
-    try:
-        yield
-    except PictureError as error:
-        raise PictureError(where + error.cause, file=path, remedy=error.remedy) from error
-    except FileNotFoundError as error:
-        raise PictureError("no such file", file=path, remedy="check the path") from error
-    except OSError as error:
-        cause = f"{where}cannot be read ({error.strerror or error})"
-        raise PictureError(cause, file=path, remedy="check its permissions and disk") from error
-    except directory.OutsideFileError as error:
-        cause = f"{where}is truncated"
-        raise PictureError(cause, file=path, remedy=TRUNCATED_REMEDY) from error
-    except MemoryError as error:
-        raise PictureError(
-            f"{where}does not fit into memory", file=path, remedy="cut it into smaller pictures"
-        ) from error
-    except Exception as error:
-        # Decoders meet damage with exceptions of every kind; all mean that the file is damaged.
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        cause = f"{where}is damaged or truncated ({reason[:LONGEST_REASON]})"
-        raise PictureError(cause, file=path, remedy=TRUNCATED_REMEDY) from error

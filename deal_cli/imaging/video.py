@@ -22,6 +22,7 @@ from deal_cli.errors import PictureError
 from deal_cli.imaging.containers import Container, container_of, ends_early
 from deal_cli.imaging.formats import TRUNCATED_REMEDY, check_size
 from deal_cli.imaging.frame import Frame, Metadata
+from deal_cli.imaging.reading import named
 from deal_cli.imaging.video_packets import (
     DamageError,
     decoded,
@@ -29,7 +30,6 @@ from deal_cli.imaging.video_packets import (
     demuxer,
     packets,
     stream_of,
-    unreadable,
 )
 from deal_cli.imaging.video_pixels import layout_of, picture_of
 
@@ -193,7 +193,7 @@ def open_video(
 
 def _look(path: Path) -> tuple[Container, bool]:
     """A file's container and whether it is shorter than it says."""
-    try:
+    with named(path):
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise PictureError("is a folder, not a video", file=path, remedy="name a file")
@@ -208,12 +208,6 @@ def _look(path: Path) -> tuple[Container, bool]:
                     remedy="give an AVI, MKV, MP4 or MOV file, or put it into one with ffmpeg",
                 )
             return kind, ends_early(stream, kind)
-    except PictureError as error:
-        raise PictureError(error.cause, file=path, remedy=error.remedy) from error
-    except FileNotFoundError as error:
-        raise PictureError("no such file", file=path, remedy="check the path") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _refuse_if_large(path: Path, kind: Container, max_pixels: int) -> None:

@@ -16,6 +16,7 @@ from deal_cli.errors import PictureError
 from deal_cli.imaging import ffv1
 from deal_cli.imaging.containers import Container, raw_counts_size
 from deal_cli.imaging.formats import TRUNCATED_REMEDY
+from deal_cli.imaging.reading import reason_of, too_large, unreadable
 
 if TYPE_CHECKING:
     from av import Packet, VideoCodecContext, VideoFrame
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 #: What mends the want of PyAV.
 INSTALL_REMEDY = "install it with `pip install 'deal-cli[video]'`"
-
-#: Characters of FFmpeg's complaint that are passed on.
-_LONGEST_REASON = 60
 
 #: How much shorter than it says a Matroska file may end: in frames, and in seconds at least.
 _SPARE_FRAMES, _SPARE_SECONDS = 2, 0.05
@@ -71,15 +69,13 @@ def demuxer(
     except (PictureError, DamageError):
         raise
     except MemoryError as error:
-        raise PictureError(
-            "does not fit into memory", file=path, remedy="cut it into smaller pictures"
-        ) from error
+        raise too_large(path) from error
     except Exception as error:
         if opened:
-            raise DamageError(_reason(error)) from error
+            raise DamageError(reason_of(error)) from error
         if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
             raise unreadable(path, error) from error
-        cause = f"is damaged or truncated ({_reason(error)})"
+        cause = f"is damaged or truncated ({reason_of(error)})"
         raise PictureError(cause, file=path, remedy=TRUNCATED_REMEDY) from error
 
 
@@ -179,14 +175,3 @@ def packets(
 def _indexed(stream: VideoStream) -> int:
     """How many frames the container's index has so far; empty ones were never recorded."""
     return sum(1 for entry in stream.index_entries if entry.size > 0)
-
-
-def unreadable(path: Path, error: OSError) -> PictureError:
-    """The error for a file that the system does not give."""
-    cause = f"cannot be read ({error.strerror or error})"
-    return PictureError(cause, file=path, remedy="check its permissions and disk")
-
-
-def _reason(error: Exception) -> str:
-    text = str(getattr(error, "strerror", None) or error).strip().partition("\n")[0]
-    return (text or type(error).__name__)[:_LONGEST_REASON]

@@ -13,6 +13,7 @@ import numpy as np
 from deal_cli.config import MAX_PIXELS
 from deal_cli.engine.backends import Request
 from deal_cli.errors import DealError, UsageError
+from deal_cli.imaging.contents import glance, picture_suffix
 from deal_cli.imaging.files import PICTURE_SUFFIXES
 from deal_cli.jobs.plan import (
     STREAM,
@@ -129,11 +130,18 @@ def _of_files(request: DegradeRequest) -> Iterator[Task]:
     count, out = request.count or 1, Path(request.out)
     if count > 1:
         output_folder(request.out, count)
-    items = plan_items(request.inputs, request.out, recursive=request.recursive, overwrite=None)
+    items = plan_items(
+        request.inputs,
+        request.out,
+        recursive=request.recursive,
+        overwrite=None,
+        suffix_of=_suffix_of,
+    )
     for item in items:
         assert item.source is not None
         assert item.target is not None
-        name = Path(item.source.name) if item.target == out else item.target.relative_to(out)
+        below = Path() if item.target == out else item.target.relative_to(out).parent
+        name = below / item.source.name
         for copy in range(1, 2 if item.error else count + 1):
             yield Task(item.source, name, copy, _numbered(item.target, copy), None, item.error)
 
@@ -152,6 +160,8 @@ def _recorded(request: DegradeRequest, followed: Sidecar) -> Task:
     source, name = followed.source, Path(request.replay.stem)
     if name.suffix.lower() not in PICTURE_SUFFIXES:
         name = Path("scene.png" if isinstance(source, Scene) else source.name)
+        suffix = _suffix_of(source) if isinstance(source, Path) else None
+        name = name.with_suffix(suffix or name.suffix)
     if isinstance(source, Path) and not _is_file(source):
         raise UsageError(
             f"was made of {source}, which is not there",
@@ -159,6 +169,11 @@ def _recorded(request: DegradeRequest, followed: Sidecar) -> Task:
             remedy="give the picture as INPUT",
         )
     return Task(source, name, 1, _single_or_in(request.out, name, 1))
+
+
+def _suffix_of(source: Path) -> str | None:
+    """The suffix that the degraded copy of a file gets; None for its own."""
+    return picture_suffix(glance(source))
 
 
 def _single_or_in(out: str, name: Path, count: int) -> Path:

@@ -192,7 +192,8 @@ class Group:
         if (change := self._change.seen) and change.change > FAR * self._median() and not grey:
             told.append((change.name, f"99.9 % within {change.change_text()}{step}"))
         if (beyond := self._beyond.seen) and not grey:
-            told.append((beyond.name, f"{beyond.outside:,} pixels outside its range"))
+            noun = "pixel" if beyond.outside == 1 else "pixels"
+            told.append((beyond.name, f"{beyond.outside:,} {noun} outside its range"))
         return told
 
     def _median(self) -> float:

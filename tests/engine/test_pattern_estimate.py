@@ -175,7 +175,6 @@ def test_the_gain_of_columns_is_found_as_far_as_the_scene_tells() -> None:
         assert np.corrcoef(found.gain.mean(0), true.gain.mean(0))[0, 1] > 0.6
 
 
-@pytest.mark.xfail(strict=True, reason="the gain of pixels whose scene hardly changes is made up")
 def test_the_gain_that_is_found_is_nearer_than_none() -> None:
     found, true = studied(4, 5).pattern, camera(4)
     alive = ~(found.dead | true.dead)
@@ -266,7 +265,6 @@ def test_no_frames_are_no_views() -> None:
     assert estimate([], [], "uint16").pattern is None
 
 
-@pytest.mark.xfail(strict=True, reason="the correlation of two empty halves divides by zero")
 def test_frames_of_one_value_have_no_pattern_and_no_warning() -> None:
     flat = np.full((12, *SIZE), 8000, np.float32)
     assert estimate(flat, flat, "uint16").pattern is None
@@ -313,7 +311,6 @@ def test_what_stands_still_does_not_spoil_the_rest() -> None:
     assert psnr(made[:, rest], clean[:4, rest]) >= single + 2
 
 
-@pytest.mark.xfail(strict=True, reason="the gain of pixels whose scene hardly changes is made up")
 def test_what_stands_still_becomes_pattern_by_a_small_share_only() -> None:
     one, clean = behind_a_bonnet(600)
     covered = bonnet(600)[1]
@@ -335,7 +332,6 @@ def panned(seed: int, count: int = 48) -> Stack:
     return np.stack([canvas[rows, 12 * at : 12 * at + WIDTH] for at in range(count)])
 
 
-@pytest.mark.xfail(strict=True, reason="rows that stand still in a pan are taken for pattern")
 def test_a_level_horizon_in_a_pan_is_no_pattern() -> None:
     clean = panned(1)
     one = study(PERFECT.sees(clean))
@@ -373,7 +369,7 @@ def test_stripes_and_noise_do_not_make_views_alike_or_different() -> None:
 
 @pytest.mark.parametrize(
     ("height", "width", "expected"),
-    [(160, 200, 64), (512, 640, 64), (1024, 1280, 25), (2048, 2048, 8), (6000, 8000, 8)],
+    [(160, 200, 64), (512, 640, 64), (1024, 1280, 25), (2048, 2048, 8), (2100, 2100, 0)],
 )
 def test_the_larger_frames_are_the_fewer_are_looked_at(
     height: int, width: int, expected: int

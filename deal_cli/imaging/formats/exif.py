@@ -25,7 +25,7 @@ DESCRIPTIVE = frozenset(
 
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 _UNITS = {1: "none", 2: "inch", 3: "centimetre"}
-_EXIF_DIRECTORY = 0x8769
+_EXIF_DIRECTORY, _MAKER_NOTE = 0x8769, 0x927C
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 _TOP = {_SHORT: 2**16 - 1, _LONG: 2**32 - 1}
 
@@ -111,6 +111,30 @@ def enlarged(block: bytes, scale: int) -> bytes:
             places = _places(block, order, below)
             _scale_integers(changed, order, places, _EXIF_SIZES, scale)
             _scale_rationals(changed, order, places, _FOCAL_PLANE, scale)
+    return bytes(changed)
+
+
+def without_maker_note(block: bytes) -> bytes:
+    """The block without the note that the camera's maker put into it, in a form of their own.
+
+    The entry is taken out of EXIF's directory and the note itself stays, as nothing points at it
+    any more: so every other offset stays true, and the block as long as it was.
+    """
+    changed = bytearray(block)
+    # Of a block that is malformed somewhere, what can be read as a note is taken out.
+    with contextlib.suppress(LookupError, ValueError, struct.error):
+        order = _order(block)
+        first = struct.unpack_from(order + "I", block, 4)[0]
+        places = _places(block, order, first)
+        below = struct.unpack_from(order + "I", block, places[_EXIF_DIRECTORY].entry + 8)[0]
+        total = struct.unpack_from(order + "H", block, below)[0]
+        start, end = below + 2, below + 2 + 12 * total
+        entries = [block[at : at + 12] for at in range(start, min(end, len(block)), 12)]
+        note = struct.pack(order + "H", _MAKER_NOTE)
+        kept = [entry for entry in entries if not entry.startswith(note)]
+        rest = b"".join(kept) + block[end : end + 4]  # behind the entries, the next directory
+        struct.pack_into(order + "H", changed, below, total - len(entries) + len(kept))
+        changed[start : end + 4] = rest.ljust(len(block[start : end + 4]), b"\0")
     return bytes(changed)
 
 

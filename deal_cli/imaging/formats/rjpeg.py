@@ -3,6 +3,10 @@
 The EXIF block and the density of such a file describe the visible picture, which is often larger
 than the counts: what they say in pixels is changed here to hold for the counts. The orientation
 holds for both, for cameras turn neither.
+
+FLIR's note in EXIF goes: its offsets count from the header of the block, so that it would tell
+wrong measurements behind another header, and what it says is in the calibration. DJI's note has no
+such offsets.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-from deal_cli.imaging.formats import Pixels, dji, flir
+from deal_cli.imaging.formats import Pixels, dji, exif, flir
 from deal_cli.imaging.frame import Metadata
 
 _APP1, _APP3 = 0xE1, 0xE3
@@ -54,7 +58,10 @@ def read(
         counts, radiometry = dji.read(others, visible, max_pixels)
     else:
         return None
-    metadata = replace(metadata, radiometry=radiometry)
+    block = metadata.exif
+    if radiometry.maker == "FLIR":
+        block = block and exif.without_maker_note(block)
+    metadata = replace(metadata, radiometry=radiometry, exif=block)
     height, width = counts.shape
     return Pixels(counts, _fitted(metadata, visible or (width, height), (width, height)))
 
