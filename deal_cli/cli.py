@@ -152,24 +152,28 @@ def restore(
     from deal_cli.jobs.restore_plan import RestoreRequest
 
     sequence = range_ == "sequence"
-    bound = parse_bound(max_change) if max_change is not None else None
     request = RestoreRequest(
-        inputs,
-        out,
-        Request(backend, weights),
-        Settings("auto" if sequence else _parse_range(range_), tone, strength, bound),
-        scale,
-        luminance,
-        recursive,
-        overwrite,
-        max_pixels,
-        unit,
-        compression,
-        codec,
-        sequence,
-        fixed_pattern == "auto",
-        pattern,
-        save_pattern,
+        inputs=inputs,
+        out=out,
+        engine=Request(backend, weights),
+        settings=Settings(
+            range="auto" if sequence else _parse_range(range_),
+            tone=tone,
+            strength=strength,
+            bound=parse_bound(max_change) if max_change is not None else None,
+        ),
+        scale=scale,
+        luminance=luminance,
+        recursive=recursive,
+        overwrite=overwrite,
+        max_pixels=max_pixels,
+        unit=unit,
+        compression=compression,
+        codec=codec,
+        sequence=sequence,
+        find_pattern=fixed_pattern == "auto",
+        pattern=pattern,
+        save_pattern=save_pattern,
     )
     if as_json and (out == "-" or (out is None and inputs == ["-"])):
         raise UsageError("--json and the picture would share stdout", remedy="give -o a file")
@@ -179,15 +183,14 @@ def restore(
             report.follow(rehearse(request))
         else:
             batch = open_batch(request)
-            facts = batch.restorer.backend.facts
+            facts = batch.restoration.restorer.backend.facts
+            batch.restoration.progress = display.frames
             if not quiet:
                 display.say(_chosen(batch.choice, facts))
-            batch.progress = display.frames
-            if not quiet:
-                batch.say = display.say
+                batch.restoration.say = display.say
             report.follow(batch.run(), len(batch.planned), facts)
-            if save_pattern is not None and batch.unsaved is not None:
-                cause = f"was not written: {batch.unsaved}"
+            if save_pattern is not None and batch.restoration.unsaved is not None:
+                cause = f"was not written: {batch.restoration.unsaved}"
                 raise DealError(cause, file=save_pattern, remedy="give a clip in which things move")
     if report.failed:
         raise typer.Exit(ExitCode.FAILED)

@@ -10,6 +10,7 @@ so that it is taken off every frame of a sequence alike; `pattern_estimate` find
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from numpy.typing import NDArray
 from deal_cli.errors import PictureError, UsageError, WeightsError
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.tiling import bands
+from deal_cli.imaging.whole import written_whole
 
 FORMAT = "deal-pattern/1"
 REMEDY = "give a file that --save-pattern wrote"
 ANOTHER = "leave out --pattern, or give that of this camera"
 LEAST_PRESENCE = 0.3  # of a pattern in a frame of its camera
+SURE = 0.1  # the largest standard error of a presence that is believed
 TO_SIGMA = 1.4826  # times the median of absolute values of a Gaussian
 FINE_SIGMA = 1.5  # pixels
 
@@ -88,26 +91,38 @@ class Pattern:
         if frame.dtype.name != self.dtype:
             kind = f"holds {frame.dtype.name} pixels, and the pattern is of {self.dtype} ones"
             raise PictureError(kind, remedy=ANOTHER)
-        share = self.presence(frame.values)
-        if share < LEAST_PRESENCE:
-            raise PictureError(
-                f"does not show the fixed pattern (a share of {max(share, 0):.2f} of it)",
-                remedy=ANOTHER,
-            )
+        if not self.shows(frame):
+            share = max(self.presence(frame.values)[0], 0.0)
+            cause = f"does not show the fixed pattern (a share of {share:.2f} of it)"
+            raise PictureError(cause, remedy=ANOTHER)
 
-    def presence(self, values: Values) -> float:
+    def shows(self, frame: Frame) -> bool:
+        """Whether a frame shows the pattern, as far as its own detail lets that be told."""
+        share, error = self.presence(frame.values)
+        return share >= LEAST_PRESENCE or not error < SURE
+
+    def presence(self, values: Values) -> tuple[float, float]:
         """How much of the pattern's fine detail a frame `(H, W)` has: 1 all of it, 0 none.
 
         The detail of a scene knows nothing of the pattern and averages out over the pixels.
+
+        Returns:
+            The share, and its standard error, infinite where the pattern has no detail.
         """
         known = np.isfinite(values) & ~self.dead
         seen = fine_detail(np.where(known, values, 0))
-        pattern = fine_detail(self.offset)
         # Edges of the scene, and of gaps, are outliers.
         limit = 4 * TO_SIGMA * float(np.median(np.abs(seen)))
         seen = np.where(known, np.clip(seen, -limit, limit), 0)
-        power = float((pattern**2).sum(dtype=np.float64))
-        return float((seen * pattern).sum(dtype=np.float64)) / power if power > 0 else 0.0
+        power = float((self._detail**2).sum(dtype=np.float64))
+        if not power > 0:
+            return 0.0, np.inf
+        share = float((seen * self._detail).sum(dtype=np.float64)) / power
+        return share, float(np.sqrt((seen**2).mean(dtype=np.float64) / power))
+
+    @cached_property
+    def _detail(self) -> Values:
+        return fine_detail(self.offset)
 
     def save(self, path: Path) -> None:
         """Write the pattern as safetensors, whole or not at all.
@@ -115,21 +130,15 @@ class Pattern:
         Raises:
             OutputError: it cannot be written there.
         """
-        import torch
-
-        from deal_cli.model.tensor_file import write_safetensors
+        from safetensors.numpy import save
 
         height, width = self.offset.shape
         facts = {"height": height, "width": width, "pivot": self.pivot, "views": self.views}
-        write_safetensors(
-            path,
-            {
-                "offset": torch.from_numpy(self.offset),
-                "gain": torch.from_numpy(self.gain),
-                "dead": torch.from_numpy(self.dead.astype(np.float32)),
-            },
-            {"format": FORMAT, "dtype": self.dtype, **{k: str(v) for k, v in facts.items()}},
-        )
+        metadata = {"format": FORMAT, "dtype": self.dtype, **{k: str(v) for k, v in facts.items()}}
+        dead = self.dead.astype(np.float32)
+        data = save({"offset": self.offset, "gain": self.gain, "dead": dead}, metadata)
+        with written_whole(path) as stream:
+            stream.write(data)
 
 
 def load_pattern(path: Path) -> Pattern:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,17 @@ class Finding:
 
     pattern: Pattern | None
     reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Whether there is one, the standard deviation of its offset, dead pixels, views, why."""
+        found = self.pattern
+        return {
+            "found": found is not None,
+            "spread": round(found.spread, 6) if found else None,
+            "dead": int(found.dead.sum()) if found else None,
+            "views": found.views if found else None,
+            "reason": self.reason,
+        }
 
 
 def sample_count(height: int, width: int) -> int:
@@ -290,7 +302,8 @@ def _skirted(spikes: Values) -> NDArray[np.bool_]:
 
     around = cv2.dilate(spikes, np.ones((3, 3), np.uint8))
     outstanding = spikes > np.maximum(SKIRT, SKIRT_SHARE * around)
-    return outstanding & ~_small(outstanding)
+    skirted: NDArray[np.bool_] = outstanding & ~_small(outstanding)
+    return skirted
 
 
 def _likeness(one: Values, other: Values) -> float:

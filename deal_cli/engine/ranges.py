@@ -15,7 +15,7 @@ from deal_cli.imaging.tiling import bands
 PERCENTILES = (0.1, 99.9)
 WIDENING = 0.05  # of the percentiles' span, on either side
 LEVELS = 2**16  # that whole numbers of sixteen bits can take
-SAMPLES, THINNED = 2**22, 2**14  # floats kept of a sequence, and the most of one frame
+SAMPLES, THINNED = 2**22, 2**17  # floats kept of a sequence, and the most of one frame
 
 Values = NDArray[np.float32]
 RangePolicy = Literal["auto", "image", "dtype"] | tuple[float, float]
@@ -51,7 +51,8 @@ class SequenceRange:
         self._dtype: np.dtype | None = None
         self._counts = np.zeros(LEVELS, np.int64)
         self._kept: list[Values] = []
-        self._step = 1
+        self._share = 1.0
+        self._rng = np.random.default_rng(0)
         self._ends = np.inf, -np.inf
 
     def add(self, frame: Frame) -> None:
@@ -72,11 +73,15 @@ class SequenceRange:
                 levels = np.clip(measured[rows] - np.float32(least), 0, LEVELS - 1)
                 self._counts += np.bincount(levels.astype(np.intp).ravel(), minlength=LEVELS)
             return
-        thin = max(1, measured.size // THINNED)
-        self._kept.append(measured.ravel()[:: thin * self._step].copy())
-        if sum(len(part) for part in self._kept) > SAMPLES:  # every second from now on
-            self._kept = [part[::2] for part in self._kept]
-            self._step *= 2
+        # At random places, for those of a grid may all lie beside a narrow thing.
+        wanted = max(1, round(min(measured.size, THINNED) * self._share))
+        flat = measured.ravel()
+        if wanted < len(flat):
+            flat = flat[self._rng.integers(len(flat), size=wanted)]
+        self._kept.append(self._rng.permutation(flat))
+        if sum(len(part) for part in self._kept) > SAMPLES:  # half of each from now on
+            self._kept = [part[: max(1, len(part) // 2)].copy() for part in self._kept]
+            self._share /= 2
 
     def result(self) -> tuple[float, float] | None:
         """The values that become 0 and 1; None before any frame."""

@@ -12,25 +12,22 @@ import sys
 import time
 from collections.abc import Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from deal_cli.engine.fidelity_of_many import FidelityOfMany
 from deal_cli.engine.restorer import Restored
-from deal_cli.errors import DealError, ExitCode, PictureError
+from deal_cli.errors import PictureError
 from deal_cli.imaging.clip import Clip, ClipWriter
-from deal_cli.imaging.clip_files import create_clip, open_clip
+from deal_cli.imaging.clip_files import check_clip_target, create_clip, open_clip
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.whole import exists, make_folder
-from deal_cli.jobs.pipeline import overlapped
+from deal_cli.jobs.pipeline import overlapped, told
+from deal_cli.jobs.restoration import Restoration
 from deal_cli.jobs.restore_outcome import Outcome, Summary
 from deal_cli.jobs.restore_plan import Planned
 from deal_cli.jobs.sequence import Survey
 
-if TYPE_CHECKING:
-    from deal_cli.jobs.restore import Batch
 
-
-def restore_clip(batch: Batch, planned: Planned) -> Outcome:
+def restore_clip(restoration: Restoration, planned: Planned) -> Outcome:
     """Restore a stack or a video, and say what became of it.
 
     Raises:
@@ -40,53 +37,63 @@ def restore_clip(batch: Batch, planned: Planned) -> Outcome:
     try:
         if item.error:
             raise item.error
-        if not batch.request.overwrite and exists(item.target):
+        if not restoration.request.overwrite and exists(item.target):
             return Outcome(item, "skipped")
-        summary = _restore(batch, planned)
-    except DealError as error:
-        if error.exit_code is ExitCode.UNAVAILABLE:
-            raise
+        summary = _restore(restoration, planned)
+    except Exception as failure:
+        error = told(failure)
         if error.file is None:
             error.file = item.source
         return Outcome(item, "failed", error, seconds=time.perf_counter() - started)
     return Outcome(item, "restored", None, summary, time.perf_counter() - started)
 
 
-def _restore(batch: Batch, planned: Planned) -> Summary:
-    source, target, request = planned.item.source, planned.item.target, batch.request
+def _restore(restoration: Restoration, planned: Planned) -> Summary:
+    source, target, request = planned.item.source, planned.item.target, restoration.request
     assert source is not None
     assert target is not None
     opened = open_clip(
         source, planned.contents, luminance=request.luminance, max_pixels=request.max_pixels
     )
     with opened as clip:
+        # What cannot be held is refused before any work.
+        first = restoration.to_be_written(_first(clip))
+        check_clip_target(target, first, codec=request.codec, scale=request.scale)
+        found = restoration.look_at(source, clip.frames(), clip.count)
         make_folder(target.parent)
         created = create_clip(target, clip, codec=request.codec, compression=request.compression)
-        with created as writer:  # and refuses what it cannot hold before any work
-            found = batch.look_at(source, clip.frames(), clip.count)
-            return _restore_frames(batch, source.name, clip, found, writer)
+        with created as writer:
+            return _restore_frames(restoration, source.name, clip, found, writer)
+
+
+def _first(clip: Clip) -> Frame:
+    with contextlib.closing(_decoded(clip)) as frames:
+        first = next(frames, None)
+    if first is None:
+        raise PictureError("holds no frames", remedy="check how it was made")
+    return first
 
 
 def _restore_frames(
-    batch: Batch, name: str, clip: Clip, found: Survey, writer: ClipWriter
+    restoration: Restoration, name: str, clip: Clip, found: Survey, writer: ClipWriter
 ) -> Summary:
     """Restore every frame in order; nothing is left in memory but what is on its way."""
     summary: Summary | None = None
     fidelity = FidelityOfMany()
-    with contextlib.closing(_frames(batch, clip, found)) as frames:
+    with contextlib.closing(_frames(restoration, clip, found)) as frames:
         for done, restored in enumerate(frames, 1):
-            writer.add(batch.written(restored.frame))
+            writer.add(restoration.written(restored.frame))
             if summary is None:
-                summary = batch.summarise(restored, found.of(restored.frame))
+                summary = restoration.summarise(restored, found)
             if restored.fidelity is not None:
                 fidelity.add(restored.fidelity)
-            batch.progress(done, clip.count, f"{name}: restoring")
+            restoration.progress(done, clip.count, f"{name}: restoring")
     if summary is None:
         raise PictureError("holds no frames", remedy="check how it was made")
     return replace(summary, fidelity=fidelity.result(), frames=done)
 
 
-def _frames(batch: Batch, clip: Clip, found: Survey) -> Generator[Restored]:
+def _frames(restoration: Restoration, clip: Clip, found: Survey) -> Generator[Restored]:
     """The restored frames of a clip in order; reading and the network run ahead.
 
     Raises:
@@ -96,19 +103,19 @@ def _frames(batch: Batch, clip: Clip, found: Survey) -> Generator[Restored]:
 
         def read(_: int) -> Frame | None:
             frame = next(decoded, None)
-            return None if frame is None else batch.prepared(frame, found)
+            return None if frame is None else restoration.prepared(frame, found)
 
         def give_up() -> None:
             # The end of the clip ends the generator too, and other files are to follow.
             if not isinstance(sys.exception(), GeneratorExit):
-                batch.restorer.abandon()
+                restoration.restorer.abandon()
 
         passing = overlapped(
             itertools.count(),
             read,
-            lambda frames: batch.restore_frames(frames, found),
+            lambda frames: restoration.restored(frames, found),
             lambda _, restored: restored,
-            batch.capacity,
+            restoration.capacity,
             give_up,
             readers=1,
         )

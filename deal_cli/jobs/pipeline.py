@@ -136,16 +136,16 @@ class _Loaded(Generic[Item]):
         try:
             yield
         except Exception as error:
-            self.error = _told(error)
+            self.error = told(error)
         finally:
             self.seconds += time.perf_counter() - started
 
 
-def _told(error: Exception) -> DealError:
-    """What is told of an exception.
+def told(error: Exception) -> DealError:
+    """What is told of an exception that ends its own item alone.
 
     Raises:
-        DealError: what ends everything.
+        DealError: what ends everything (`ExitCode.UNAVAILABLE`).
     """
     if isinstance(error, DealError):
         if error.exit_code is ExitCode.UNAVAILABLE:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from deal_cli.engine.contract import Facts
 from deal_cli.engine.fidelity import Fidelity
+from deal_cli.engine.pattern_estimate import Finding
 from deal_cli.errors import DealError
 from deal_cli.jobs.flight import Flown, Kind
 from deal_cli.jobs.plan import STREAM, Item
@@ -24,7 +25,7 @@ class Summary:
         range: the source values that the network saw as 0 and 1.
         tone: the map applied, if any.
         fidelity: how far it is from its source; of a clip, over all its frames.
-        pattern: what was found of a fixed pattern, where somebody looked.
+        finding: what was found of its sequence's fixed pattern, where somebody looked.
         frames: of a clip; None of a picture.
     """
 
@@ -35,7 +36,7 @@ class Summary:
     range: tuple[float, float]
     tone: dict[str, float] | None
     fidelity: Fidelity | None
-    pattern: str | None = None
+    finding: Finding | None = None
     frames: int | None = None
 
     def __str__(self) -> str:
@@ -43,9 +44,8 @@ class Summary:
         frames = "" if self.frames is None else f"{self.frames} frames "
         kept = "tone kept" if self.tone is None else "gain {gain:.2f} offset {offset:+.2f}"
         size = f"{frames}{self.width}x{self.height} {self.dtype}, range {low:g}:{high:g}, "
-        told = [size + kept.format(**self.tone or {})]
-        told += [str(part) for part in (self.fidelity, self.pattern) if part is not None]
-        return ", ".join(told)
+        told = size + kept.format(**self.tone or {})
+        return told if self.fidelity is None else f"{told}, {self.fidelity}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Outcome:
             "weights_sha256": facts.sha256 if facts else None,
             "range": list(done.range) if done else None,
             "tone": done.tone if done else None,
-            "fixed_pattern": done.pattern if done else None,
+            "fixed_pattern": done.finding.to_json() if done and done.finding else None,
             "fidelity": done.fidelity.to_json() if done and done.fidelity else None,
             "seconds": round(self.seconds, 6),
         }

@@ -17,11 +17,12 @@ from deal_cli.config import MAX_PIXELS
 from deal_cli.engine.backends import Request
 from deal_cli.engine.restorer import Settings
 from deal_cli.errors import PictureError, UsageError
-from deal_cli.imaging.clip_files import CLIP_SUFFIXES, VIDEO_SUFFIXES, clip_suffix
-from deal_cli.imaging.contents import Contents, glance
+from deal_cli.imaging.clip_files import CLIP_SUFFIXES, check_clip_suffix, clip_suffix
+from deal_cli.imaging.contents import Contents, glance, picture_suffix
 from deal_cli.imaging.files import COMPRESSIONS, DEFAULT_COMPRESSION, PICTURE_SUFFIXES
 from deal_cli.imaging.resize import SCALES
-from deal_cli.imaging.video_writer import CODECS
+from deal_cli.imaging.video import VIDEO_SUFFIXES
+from deal_cli.imaging.video_codecs import CODECS
 from deal_cli.imaging.whole import exists
 from deal_cli.jobs.plan import STREAM, Item, plan_items
 
@@ -94,8 +95,7 @@ def plan_restoration(request: RestoreRequest) -> tuple[Planned, ...]:
         contents = look(path)
         if contents.kind != "picture":
             return clip_suffix(path, contents, request.codec)
-        # What is written is no radiometric JPEG: it would have to hold two pictures that agree.
-        return ".tif" if contents.maker else None
+        return picture_suffix(contents)
 
     items = plan_items(
         request.inputs,
@@ -148,18 +148,14 @@ def check_request(request: RestoreRequest) -> None:
 def _judged(item: Item, contents: Contents, request: RestoreRequest) -> Planned:
     """A file with what speaks against it, as far as a glance tells."""
     error = item.error
-    if error is None and contents.kind != "picture" and item.target is None:
-        error = UsageError(
-            "holds many frames, which do not go through standard output",
-            file=item.source,
-            remedy="give -o a file or a folder",
-        )
+    if error is None:
+        error = _misfit(item, contents, request)
     if error is None and request.unit == "celsius" and item.source is not None:
         if contents.maker == "DJI":
             error = PictureError(
-                "holds counts of a DJI camera, whose calibration is not in the file",
+                "holds counts of a DJI camera, whose calibration is not documented",
                 file=item.source,
-                remedy="give --unit counts, and convert them with DJI's own software",
+                remedy="leave out --unit; DJI's own software converts the camera's file",
             )
         elif contents.maker is None and not contents.tiff:
             error = PictureError(
@@ -168,6 +164,31 @@ def _judged(item: Item, contents: Contents, request: RestoreRequest) -> Planned:
                 remedy="leave out --unit, or give a radiometric JPEG of FLIR",
             )
     return Planned(item if error is None else replace(item, error=error), contents)
+
+
+def _misfit(item: Item, contents: Contents, request: RestoreRequest) -> UsageError | None:
+    """Why an output cannot hold what its input is, if it cannot."""
+    many = contents.kind != "picture"
+    if many and item.target is None:
+        return UsageError(
+            "holds many frames, which do not go through standard output",
+            file=item.source,
+            remedy="give -o a file or a folder",
+        )
+    if item.target is None or item.target != Path(request.out or STREAM):
+        return None  # in a folder it has the suffix of its kind
+    try:
+        if many:
+            check_clip_suffix(item.target, request.codec)
+        elif item.target.suffix.lower() not in PICTURE_SUFFIXES:
+            raise UsageError(
+                f"{item.target.suffix} is not a kind of picture that deal writes",
+                file=item.target,
+                remedy=f"name it with one of {' '.join(PICTURE_SUFFIXES)}",
+            )
+    except UsageError as error:
+        return error
+    return None
 
 
 def _check_saved(request: RestoreRequest, planned: tuple[Planned, ...]) -> None:
@@ -196,5 +217,13 @@ def _check_saved(request: RestoreRequest, planned: tuple[Planned, ...]) -> None:
             file=request.save_pattern,
             remedy="give one clip, or one folder of frames and --range sequence",
         )
-    if exists(request.save_pattern) and not request.overwrite:
+    if request.overwrite:
+        return
+    if exists(request.save_pattern):
         raise UsageError("exists", file=request.save_pattern, remedy="give --overwrite")
+    if all(exists(one.item.target) for one in planned):
+        raise UsageError(
+            "would be found only in what is restored, and every output exists",
+            file=request.save_pattern,
+            remedy="give --overwrite",
+        )

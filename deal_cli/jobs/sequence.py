@@ -7,6 +7,7 @@ Frames of one size and dtype belong together; a stack may hold several kinds.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,9 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.engine.pattern import Pattern
-from deal_cli.engine.pattern_estimate import estimate, sample_count
+from deal_cli.engine.pattern_estimate import (
+    LEAST_VIEWS,
+    MOST_PIXELS,
+    Finding,
+    estimate,
+    sample_count,
+)
 from deal_cli.engine.ranges import RangePolicy, SequenceRange
 from deal_cli.engine.restorer import Restorer, Shared
+from deal_cli.errors import PictureError
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.gaps import fill_gaps
 
@@ -38,18 +46,16 @@ class Common:
 
     Attributes:
         shared: range and tone.
-        pattern: to take off every frame; None for none.
-        reason: what was found of a pattern, or why there is none; None where nobody looked.
+        finding: what was found of a fixed pattern; None where nobody looked.
     """
 
     shared: Shared
-    pattern: Pattern | None = None
-    reason: str | None = None
+    finding: Finding | None = None
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was learnt of a sequence: each kind's `Common`."""
+    """What was learnt of a sequence: each kind's `Common`, in the order they were met."""
 
     kinds: dict[Kind, Common]
 
@@ -68,15 +74,8 @@ def kind_of(frame: Frame) -> Kind:
     return frame.height, frame.width, frame.dtype.name
 
 
-def without_pattern(frame: Frame, pattern: Pattern | None) -> Frame:
-    """A frame with the pattern taken off its values, gaps filled; `original` stays as read.
-
-    Raises:
-        PictureError: the pattern is of frames of another kind, or of another camera.
-    """
-    if pattern is None:
-        return frame
-    pattern.check(frame)
+def without_pattern(frame: Frame, pattern: Pattern) -> Frame:
+    """A frame with the pattern taken off its values, gaps filled; `original` stays as read."""
     filled, _ = fill_gaps(frame.values, frame.metadata.nodata)
     return replace(frame, values=pattern.remove(filled), original=frame.values)
 
@@ -101,18 +100,28 @@ def survey(
         find_pattern: look for one where none is given.
         enlarged: what becomes of a frame before it is restored.
         progress: told of every frame, and of every sample restored.
+
+    Returns:
+        What the first `MOST_KINDS` kinds have in common; frames of others are restored by
+        themselves.
     """
     kinds: dict[Kind, _Kind] = {}
+    seek = find_pattern and given is None
     for done, frame in enumerate(frames, 1):
         key = kind_of(frame)
-        if key not in kinds:
-            kinds[key] = _Kind(SequenceRange(policy), _Samples(key, len(kinds) < MOST_KINDS))
-        kinds[key].range.add(frame)
-        kinds[key].samples.add(frame)
+        if key not in kinds and len(kinds) < MOST_KINDS:
+            pixels = frame.height * frame.width
+            most = 2 * sample_count(frame.height, frame.width) if seek else 0
+            if restorer.wants_tone(frame.dtype):
+                most = max(most, min(2 * TONE_FRAMES, max(1, MOST_PIXELS // pixels)))
+            kinds[key] = _Kind(SequenceRange(policy), _Samples(most))
+        if key in kinds:
+            kinds[key].range.add(frame)
+            kinds[key].samples.add(frame)
         progress(done, None, "looking")
     return Survey(
         {
-            key: _common(kind, restorer, given, find_pattern, enlarged, progress)
+            key: _common(kind, restorer, given, seek, enlarged, progress)
             for key, kind in kinds.items()
         }
     )
@@ -121,15 +130,15 @@ def survey(
 class _Samples:
     """Frames from all over a sequence of unknown length: every n-th, n a power of two."""
 
-    def __init__(self, key: Kind, wanted: bool) -> None:
-        self._most = 2 * sample_count(*key[:2]) if wanted else 0
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._step, self._seen = 1, 0
         self.frames: list[Frame] = []
 
     def add(self, frame: Frame) -> None:
         if self._most and self._seen % self._step == 0:
             self.frames.append(frame)
-            if len(self.frames) >= self._most:
+            if len(self.frames) > self._most:
                 self.frames = self.frames[::2]
                 self._step *= 2
         self._seen += 1
@@ -152,29 +161,25 @@ def _common(
     kind: _Kind,
     restorer: Restorer,
     given: Pattern | None,
-    find_pattern: bool,
+    seek: bool,
     enlarged: Callable[[Frame], Frame],
     progress: Progress,
 ) -> Common:
     measured = kind.range.result()
     assert measured is not None
     plain = Shared(measured, None)
-    pattern, reason = given, None
-    samples = (
-        kind.samples.spread(sample_count(*kind.samples.frames[0].values.shape))
-        if (kind.samples.frames)
-        else []
-    )
-    if given is None and find_pattern and samples:
-        pattern, reason = _find(samples, restorer, plain, progress)
+    samples = kind.samples.frames
+    finding = None
+    if seek and len(samples) >= LEAST_VIEWS:
+        height, width = samples[0].values.shape
+        finding = _find(kind.samples.spread(sample_count(height, width)), restorer, plain, progress)
+    pattern = finding.pattern if finding else given
     tone = _tone(kind.samples.spread(TONE_FRAMES), restorer, plain, pattern, enlarged)
-    return Common(Shared(measured, tone), pattern, reason)
+    return Common(Shared(measured, tone), finding)
 
 
-def _find(
-    samples: list[Frame], restorer: Restorer, shared: Shared, progress: Progress
-) -> tuple[Pattern | None, str]:
-    """The pattern in the samples, and what to say of it."""
+def _find(samples: list[Frame], restorer: Restorer, shared: Shared, progress: Progress) -> Finding:
+    """What there is of a pattern in eight or more samples."""
     whole = [
         replace(frame, values=fill_gaps(frame.values, frame.metadata.nodata)[0])
         for frame in samples
@@ -185,8 +190,7 @@ def _find(
         batch = whole[len(restored) : len(restored) + together]
         restored += restorer.restore_structure(batch, shared)
         progress(len(restored), len(whole), "learning the fixed pattern")
-    finding = estimate([frame.values for frame in whole], restored, samples[0].dtype.name)
-    return finding.pattern, finding.reason
+    return estimate([frame.values for frame in whole], restored, samples[0].dtype.name)
 
 
 def _tone(
@@ -202,7 +206,10 @@ def _tone(
     low, high = shared.range
     asked = []
     for sample in samples:
-        frame = enlarged(without_pattern(sample, pattern))
+        fits = pattern is not None and pattern.offset.shape == sample.values.shape
+        frame = without_pattern(sample, pattern) if pattern is not None and fits else sample
+        with contextlib.suppress(PictureError):  # what is too large says so when it is restored
+            frame = enlarged(frame)
         out = restorer.restore_structure([frame], shared)[0]
         asked.append(restorer.decide_tone(out, frame.dtype, low, high))
     tones = [tone for tone in asked if tone is not None]

@@ -215,14 +215,6 @@ def test_counts_without_a_temperature_do_not_hide_those_that_have_one() -> None:
     assert nowhere.mean_shift_k is nowhere.p999_change_k is None
 
 
-def test_degrees_that_are_written_are_told_as_degrees() -> None:
-    told = measure(values([[20, 21]]), values([[20, 21.5]]), Numbers.celsius())
-    assert told is not None
-    assert told.unit is Unit.CELSIUS
-    assert (told.mean_shift_k, told.p999_change_k) == (0.25, 0.5)
-    assert (told.hottest_before_c, told.hottest_after_c) == (21, 21.5)
-
-
 def test_units_are_what_the_frame_says() -> None:
     assert numbers("uint8").unit is Unit.GREY
     assert numbers("uint16").unit is numbers("int16").unit is Unit.COUNTS

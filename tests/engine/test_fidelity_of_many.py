@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,38 +54,43 @@ def test_no_frame_has_no_figures_and_one_has_its_own() -> None:
     assert added(one) == one
 
 
-def test_kelvin_is_added_where_a_frame_has_it() -> None:
-    plain = figures([[10, 20]], [[11, 20]])
-    warm = replace(
-        plain,
-        mean_shift_k=0.5,
-        mean_change_k=1.5,
-        p999_change_k=2.0,
-        hottest_before_c=80.0,
-        hottest_after_c=79.0,
-        coldest_before_c=-5.0,
-        coldest_after_c=-4.0,
-    )
+WARM: dict[str, Any] = {
+    "mean_shift_k": 0.5,
+    "mean_change_k": 1.5,
+    "p999_change_k": 2.0,
+    "hottest_before_c": 80.0,
+    "hottest_after_c": 79.0,
+    "coldest_before_c": -5.0,
+    "coldest_after_c": -4.0,
+}
+
+
+def test_kelvin_is_added_where_every_frame_has_it() -> None:
+    warm = replace(figures([[10, 20]], [[11, 20]]), **WARM)
     hotter = replace(warm, pixels=6, mean_shift_k=-0.5, hottest_before_c=90.0, coldest_after_c=-9.0)
-    told = added(plain, warm, hotter)
+    told = added(warm, hotter)
     assert told is not None
+    assert told.mean_shift_k == pytest.approx((2 * 0.5 - 6 * 0.5) / 8)
+    assert (told.mean_change_k, told.p999_change_k) == (1.5, 2)
     assert (told.hottest_before_c, told.hottest_after_c) == (90, 79)
     assert (told.coldest_before_c, told.coldest_after_c) == (-5, -9)
-    assert told.p999_change_k == 2
-    assert added(warm, plain) == replace(warm, pixels=4)  # nothing is lost to a frame without
-    both = added(warm, hotter)
-    assert both is not None
-    assert both.mean_shift_k == pytest.approx((2 * 0.5 - 6 * 0.5) / 8)
 
 
-@pytest.mark.xfail(strict=True, reason="weights count pixels of frames that have no kelvin")
-def test_a_frame_without_kelvin_has_no_weight_in_the_mean_of_the_others() -> None:
-    plain = replace(figures([[10, 20]], [[11, 20]]), pixels=1000)
-    one = replace(plain, pixels=2, mean_shift_k=1.0)
-    other = replace(plain, pixels=2, mean_shift_k=0.0)
-    told = added(plain, one, other)
-    assert told is not None
-    assert told.mean_shift_k == pytest.approx(0.5)
+@pytest.mark.parametrize("lacking", [*WARM, None])
+def test_where_a_frame_lacks_a_figure_in_kelvin_there_are_none(lacking: str | None) -> None:
+    plain = figures([[10, 20]], [[11, 20]])
+    warm = replace(plain, **WARM)
+    less = replace(plain, **(WARM | {lacking: None})) if lacking else plain
+    for frames in itertools.permutations((warm, less, warm)):
+        assert added(*frames) == replace(plain, pixels=6)
+
+
+def test_frames_of_different_units_are_not_added_up() -> None:
+    levels = figures([[10, 20]], [[11, 20]])
+    counts = replace(levels, unit=Unit.COUNTS)
+    assert added(levels, counts) is None
+    assert added(counts, counts, levels, counts) is None
+    assert added(counts, counts) == replace(counts, pixels=4)
 
 
 @st.composite

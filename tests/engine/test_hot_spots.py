@@ -7,8 +7,6 @@ two differ by is all that the target did.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -53,8 +51,8 @@ Picture = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module", params=["deal", "deal-fast"])
-def restorer(request: pytest.FixtureRequest) -> Iterator[Restorer]:
-    yield open_restorer(Request("cpu", request.param), Settings(tone="keep"))[0]
+def restorer(request: pytest.FixtureRequest) -> Restorer:
+    return open_restorer(Request("cpu", request.param), Settings(tone="keep"))[0]
 
 
 def targets(fwhm: float) -> Picture:

@@ -195,7 +195,7 @@ def test_the_pattern_of_one_clip_serves_another_of_the_same_camera() -> None:
     pattern = studied(1, 1).pattern
     for frame in frames:
         pattern.check(frame)
-        assert pattern.presence(frame.values) == pytest.approx(1, abs=0.1)
+        assert pattern.presence(frame.values)[0] == pytest.approx(1, abs=0.1)
     single = psnr(restored(frames, shared), clean)
     assert psnr(with_pattern(seen, pattern, shared), clean) >= single + 3
 
@@ -375,3 +375,48 @@ def test_the_larger_frames_are_the_fewer_are_looked_at(
     height: int, width: int, expected: int
 ) -> None:
     assert sample_count(height, width) == expected
+
+
+# --- what is not a pattern -----------------------------------------------------------------------
+
+
+def straight_lines() -> Stack:
+    """A module of straight lines, `(H, W)`, 0 and 1: nearly all of it is rows and columns."""
+    lines = np.zeros(SIZE, np.float32)
+    lines[10:-10, 10::30] = lines[10:-10, 11::30] = 1
+    lines[40:60, 15::30] = 1
+    return lines
+
+
+@pytest.mark.parametrize("contrast", [50, 100, -80])
+def test_a_still_scene_of_lines_in_noise_is_no_pattern(contrast: float) -> None:
+    noise = np.random.default_rng(7).normal(0, 60, (32, *SIZE))
+    one = study(np.rint(8000 + contrast * straight_lines() + noise).astype(np.float32))
+    assert one.finding.pattern is None
+    assert "too little motion" in one.finding.reason
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5])
+def test_a_target_that_the_camera_follows_stays(jitter: float) -> None:
+    clean, rng = moving(1, 32), np.random.default_rng(2)
+    v, u = np.mgrid[:HEIGHT, :WIDTH]
+    target = np.zeros_like(clean)
+    for frame in target:
+        y, x = 64 + jitter * rng.normal(), 80 + jitter * rng.normal()
+        frame += 3000 * np.exp(-((v - y) ** 2 + (u - x) ** 2) / 2)
+    one = study(camera(3).sees(clean + target))
+    made = with_pattern(one.seen, one.pattern, one.shared)
+    kept = [frame[62:67, 78:83].max() for frame in made]
+    true = [frame[62:67, 78:83].max() for frame in clean + target]
+    assert not (one.pattern.dead & ~camera(3).dead)[58:71, 74:87].any()
+    assert np.median(np.array(kept) - true) > -0.15 * 3000
+
+
+def test_a_burnt_in_text_is_not_taken_for_dead_pixels() -> None:
+    clean = moving(1, 32)
+    seen = camera(3).sees(clean)
+    text = np.zeros(SIZE, np.bool_)
+    text[8:16, 20] = text[8:16, 26] = text[12, 20:27] = text[8, 30:36] = True
+    seen[:, text] = clean.max() + 500
+    found = study(seen).pattern
+    assert not (found.dead & text).any()

@@ -174,3 +174,17 @@ def test_floats_of_a_long_sequence_are_thinned_and_their_range_stays(
     sizes = [part.size for part in measured._kept]
     assert max(sizes) - min(sizes) <= 1
     assert len(sizes) == 60
+
+
+def test_a_long_sequence_of_floats_keeps_a_narrow_hot_thing_in_its_range() -> None:
+    rng = np.random.default_rng(0)
+    scene = rng.normal(20, 0.1, (512, 640)).astype(np.float32)
+    scene[:, 300:304] = 80  # a pipe, of less than one column in a hundred
+    together = SequenceRange("auto")
+    for _ in range(70):
+        together.add(Frame(scene, np.dtype(np.float32)))
+    measured = together.result()
+    assert measured is not None
+    assert measured == pytest.approx(
+        measure_range(Frame(scene, np.dtype(np.float32)), "auto"), abs=0.5
+    )

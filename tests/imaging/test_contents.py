@@ -14,7 +14,7 @@ from imaging.clips import encoded, scene
 from imaging.radiometric_files import counts, dji, flir, jpeg
 from PIL import Image
 
-from deal_cli.imaging.contents import Contents, glance
+from deal_cli.imaging.contents import Contents, glance, picture_suffix
 
 PICTURE = Contents()
 
@@ -35,6 +35,12 @@ def test_radiometric_jpegs_tell_their_maker(tmp_path: Path) -> None:
     for data, maker in ((flir(), "FLIR"), (dji(counts(), (64, 48)), "DJI"), (jpeg(), None)):
         path.write_bytes(data)
         assert glance(path) == Contents(maker=maker)
+
+
+def test_radiometric_jpegs_alone_are_written_under_another_suffix() -> None:
+    assert picture_suffix(Contents(maker="FLIR")) == picture_suffix(Contents(maker="DJI")) == ".tif"
+    for contents in (PICTURE, Contents(tiff=True), Contents("stack", tiff=True), Contents("video")):
+        assert picture_suffix(contents) is None
 
 
 def test_a_tiff_is_a_picture_or_a_stack(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -19,6 +20,7 @@ from PIL import ExifTags, Image
 from deal_cli.errors import PictureError
 from deal_cli.imaging.files import decode, encode, write_frame
 from deal_cli.imaging.formats import exif
+from deal_cli.imaging.formats.directory import read_block
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
 from deal_cli.imaging.resize import enlarge
 
@@ -282,6 +284,38 @@ def test_makers_notes_stay_where_they_are(exif_block: bytes, scale: int) -> None
     kept = decode(encode(enlarge(frame, scale), ".jpg"), "x").metadata.exif
     assert kept is not None
     assert kept.index(b"maker's own") == exif_block.index(b"maker's own")
+
+
+def test_a_makers_note_taken_out_leaves_all_else(exif_block: bytes) -> None:
+    def below(block: bytes) -> dict[int, Any]:
+        seen = Image.Exif()
+        seen.load(b"Exif\0\0" + block)
+        return dict(seen) | seen.get_ifd(0x8769) | seen.get_ifd(0x8825)
+
+    before, without = below(exif_block), exif.without_maker_note(exif_block)
+    assert before.pop(37500) == b"maker's own" * 3
+    assert below(without) == before
+    assert len(without) == len(exif_block)
+    assert exif.without_maker_note(without) == without
+
+
+def test_no_makers_note_is_left_in_a_block_however_malformed(exif_block: bytes) -> None:
+    def notes(block: bytes) -> int:
+        with contextlib.suppress(ValueError):
+            tags = [tag for top in read_block(block) for tag in top.directory]
+            return sum(tag.code == 37500 for tag in tags)
+        return 0
+
+    assert notes(exif_block) == 1
+    rng = np.random.default_rng(7)
+    for cut in range(len(exif_block)):
+        assert notes(exif.without_maker_note(exif_block[:cut])) == 0
+        spoilt = bytearray(exif_block)
+        spoilt[cut] = rng.integers(256)
+        block = exif.cleaned(bytes(spoilt))
+        if block is not None:
+            assert notes(exif.without_maker_note(block)) == 0
+            assert len(exif.without_maker_note(block)) == len(block)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

@@ -6,6 +6,8 @@ import io
 import json
 import math
 import random
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from imaging.radiometric_files import (
 from PIL import Image
 
 from deal_cli.errors import PictureError
-from deal_cli.imaging.files import decode, read_frame
+from deal_cli.imaging.files import decode, encode, read_frame, write_frame
 from deal_cli.imaging.formats.jpeg import maker_of
 from deal_cli.imaging.frame import Resolution
 from deal_cli.imaging.radiometric import Planck, Radiometry, as_description, from_description
@@ -59,6 +61,7 @@ BLACK_BODY = Planck(
     beta2=-0.00667,
     x=1.9,
 )
+MAKER_NOTE = 0x927C
 AIR = (0.006569, 0.01262, -0.002276, -0.00667, 1.9)
 
 #: Constants in the order of `Planck` before those of the air, counts, and the °C that flyr 5.1.0,
@@ -472,12 +475,24 @@ def test_what_the_file_says_of_its_visible_picture_holds_for_the_counts() -> Non
     assert metadata.exif is not None
     written = before.tobytes().removeprefix(b"Exif\0\0")
     assert len(metadata.exif) == len(written)
-    assert metadata.exif.index(b"maker's own") == written.index(b"maker's own")
     seen = Image.Exif()
     seen.load(b"Exif\0\0" + metadata.exif)
     assert (seen[271], seen[274], seen[282], seen[283]) == ("FLIR Systems AB", 6, 36, 36)
     below = seen.get_ifd(0x8769)
     assert (below[40962], below[40963]) == SIZE
+
+
+def test_the_note_of_flir_goes_and_that_of_dji_stays() -> None:
+    for data, kept in ((flir(), False), (dji(COUNTS, SIZE), True)):
+        frame = decode(data, "x")
+        for suffix in (".tif", ".png"):
+            exif = decode(encode(frame, suffix), "x").metadata.exif
+            assert exif is not None
+            seen = Image.Exif()
+            seen.load(b"Exif\0\0" + exif)
+            below = seen.get_ifd(0x8769)
+            assert (MAKER_NOTE in below) is kept
+            assert (below[40962], below[40963]) == SIZE
 
 
 def test_densities_stay_where_the_counts_have_another_shape() -> None:
@@ -603,6 +618,32 @@ def test_real_files_give_counts_of_the_camera_s_size(data: Path, name: str) -> N
     seen.load(b"Exif\0\0" + frame.metadata.exif)
     below = seen.get_ifd(0x8769)
     assert (below[40963], below[40962]) == shape
+    assert (MAKER_NOTE in below) == (maker == "DJI")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", REAL)
+def test_a_restored_tiff_tells_no_measurement_that_the_camera_did_not(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    if shutil.which("exiftool") is None:
+        pytest.skip("needs exiftool, an independent reader")
+
+    def told(path: Path) -> dict[str, str]:
+        command = ["exiftool", "-j", "-G1", "-n", "-EXIF:all", "-MakerNotes:all", str(path)]
+        found = subprocess.run(command, check=True, capture_output=True).stdout
+        groups = ("ExifIFD:", "GPS:", "FLIR:", "DJI:", "MakerUnknown:")
+        return {k: v for k, v in json.loads(found)[0].items() if k.startswith(groups)}
+
+    target = tmp_path / "x.tif"
+    write_frame(read_frame(data / "rjpeg" / name), target)
+    before, after = told(data / "rjpeg" / name), told(target)
+    assert after
+    assert not any(key.startswith("FLIR:") for key in after)
+    sizes = {"ExifIFD:ExifImageWidth", "ExifIFD:ExifImageHeight"}
+    assert {key: after[key] for key in after.keys() - sizes} == {
+        key: before[key] for key in after.keys() - sizes
+    }
 
 
 @pytest.mark.data

@@ -28,8 +28,9 @@ from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.imaging.stack import create_stack, open_stack
 from deal_cli.imaging.video import open_video
-from deal_cli.jobs import clips
+from deal_cli.jobs import clips, sequence
 from deal_cli.jobs.pipeline import FILES_IN_FLIGHT
+from deal_cli.jobs.restoration import Restoration
 from deal_cli.jobs.restore import Batch, open_batch
 from deal_cli.jobs.restore_outcome import Outcome
 from deal_cli.jobs.restore_plan import RestoreRequest
@@ -206,7 +207,7 @@ def test_a_clip_is_told_as_a_whole(fresh_weights: Path) -> None:
     write_video("x.mkv", DEEP)
     told: list[tuple[int, int | None]] = []
     opened = batch(["x.mkv"], fresh_weights)
-    opened.progress = lambda done, total, text: told.append((done, total))
+    opened.restoration.progress = lambda done, total, text: told.append((done, total))
     (outcome,) = opened.run()
     done = outcome.summary
     assert done is not None
@@ -348,11 +349,11 @@ def test_a_frame_that_the_network_fails_on_fails_its_clip(
 ) -> None:
     write_stack("x.tif", DEEP[:4])
     opened = batch(["x.tif", *two_more()], fresh_weights, find_pattern=False)
-    sound = opened.restorer.backend
-    opened.restorer.backend = Counting(sound, error)
+    sound = opened.restoration.restorer.backend
+    opened.restoration.restorer.backend = Counting(sound, error)
     running = opened.run()
     first = next(running)
-    opened.restorer.backend = sound
+    opened.restoration.restorer.backend = sound
     told = "does not fit into memory" if isinstance(error, MemoryError) else "internal error"
     check_the_rest([first, *running], told, "x.tif")
 
@@ -360,7 +361,9 @@ def test_a_frame_that_the_network_fails_on_fails_its_clip(
 def test_a_backend_that_gives_out_ends_the_batch_and_leaves_nothing(fresh_weights: Path) -> None:
     write_stack("x.tif", DEEP[:4])
     opened = batch(["x.tif", *two_more()], fresh_weights, find_pattern=False)
-    opened.restorer.backend = Counting(opened.restorer.backend, OutOfMemoryError())
+    opened.restoration.restorer.backend = Counting(
+        opened.restoration.restorer.backend, OutOfMemoryError()
+    )
     with pytest.raises(BackendError, match="out of memory") as caught:
         list(opened.run())
     assert caught.value.exit_code is ExitCode.UNAVAILABLE
@@ -372,8 +375,8 @@ def test_sixteen_bits_and_a_codec_of_eight_are_refused_before_any_pass(
 ) -> None:
     write_video("x.mkv", DEEP)
     opened = batch(["x.mkv", *two_more()], fresh_weights, codec="h264")
-    counting = Counting(opened.restorer.backend)
-    opened.restorer.backend = counting
+    counting = Counting(opened.restoration.restorer.backend)
+    opened.restoration.restorer.backend = counting
     running = opened.run()
     first = next(running)
     assert counting.passes == 0
@@ -401,8 +404,8 @@ def test_an_output_that_exists_is_skipped_unless_it_is_to_be_replaced(
     Path("out").mkdir()
     Path("out/x.tif").write_text("mine", encoding="utf-8")
     opened = batch(["x.tif"], fresh_weights)
-    counting = Counting(opened.restorer.backend)
-    opened.restorer.backend = counting
+    counting = Counting(opened.restoration.restorer.backend)
+    opened.restoration.restorer.backend = counting
     (outcome,) = opened.run()
     assert (outcome.status, counting.passes) == ("skipped", 0)
     assert Path("out/x.tif").read_text(encoding="utf-8") == "mine"
@@ -455,7 +458,9 @@ def test_however_long_a_clip_is_few_frames_are_in_memory(
 
     write_stack("x.tif", DEEP[:2])
     opened = batch(["x.tif"], fresh_weights, find_pattern=False)
-    largest = opened.capacity(Frame(np.zeros((16, 16), np.float32), np.dtype(np.uint16)))
+    largest = opened.restoration.capacity(
+        Frame(np.zeros((16, 16), np.float32), np.dtype(np.uint16))
+    )
     fake(monkeypatch, FakeClip(frames, 5000), Counted(seen))
     (outcome,) = opened.run()
     assert outcome.error is None
@@ -479,7 +484,7 @@ def test_an_interruption_leaves_nothing_and_no_thread(moment: str, fresh_weights
             if calls == 5:
                 raise KeyboardInterrupt
 
-    opened.progress = interrupt
+    opened.restoration.progress = interrupt
     with pytest.raises(KeyboardInterrupt):
         list(opened.run())
     assert calls == 5
@@ -492,17 +497,17 @@ def test_a_writer_that_fails_in_the_middle_leaves_nothing(
     fresh_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_video("x.mkv", DEEP)
-    real = Batch.written
+    real = Restoration.written
     calls = 0
 
-    def written(self: Batch, frame: Frame) -> Frame:
+    def written(self: Restoration, frame: Frame) -> Frame:
         nonlocal calls
         calls += 1
         if calls == 5:
             raise PictureError("of no use", remedy="none")
         return real(self, frame)
 
-    monkeypatch.setattr(Batch, "written", written)
+    monkeypatch.setattr(Restoration, "written", written)
     (outcome,) = run(["x.mkv"], fresh_weights)
     assert "x.mkv: of no use" in str(outcome.error)
     assert left() == []
@@ -548,17 +553,17 @@ def test_a_pattern_is_found_saved_and_serves_the_next_clip_of_the_camera() -> No
     saved = Path("kept/camera.safetensors")
     said: list[str] = []
     opened = batch(["first.tif"], "deal-fast", save_pattern=saved)
-    opened.say = said.append
+    opened.restoration.say = said.append
     (outcome,) = opened.run()
     assert outcome.summary is not None
-    assert "fixed pattern of" in str(outcome.summary.pattern)
-    assert opened.unsaved is None
+    assert "fixed pattern of" in outcome.summary.finding.reason
+    assert opened.restoration.unsaved is None
     assert any("first.tif" in line and "fixed pattern" in line for line in said)
     assert load_pattern(saved).offset.shape == SIZE
     # Five frames are too few to find one, and enough to take it off.
     (alone,) = run(["second.mkv"], "deal-fast", out="alone")
     assert alone.summary is not None
-    assert "too little motion" in str(alone.summary.pattern)
+    assert alone.summary.finding is None
     run(["second.mkv"], "deal-fast", out="with", pattern=saved)
     assert psnr("with/second.mkv", second) >= psnr("alone/second.mkv", second) + 3
     run(["first.tif"], "deal-fast", out="off", find_pattern=False)
@@ -570,7 +575,7 @@ def test_the_pattern_of_another_camera_fails_the_clip_by_name(fresh_weights: Pat
     write_stack("x.tif", through_a_camera(views(0)))
     opened = batch(["x.tif"], fresh_weights, save_pattern=saved)
     list(opened.run())
-    assert opened.unsaved is None
+    assert opened.restoration.unsaved is None
     write_stack("other.tif", through_a_camera(views(0), seed=5))
     write_stack("small.tif", DEEP[:2])
     outcomes = run(["other.tif", "small.tif", "x.tif"], fresh_weights, out="b", pattern=saved)
@@ -586,7 +591,7 @@ def test_why_no_pattern_was_saved_is_told(fresh_weights: Path) -> None:
     opened = batch(["x.tif"], fresh_weights, save_pattern=Path("camera.safetensors"))
     (outcome,) = opened.run()
     assert outcome.status == "restored"
-    assert "too little motion" in str(opened.unsaved)
+    assert "too little motion" in str(opened.restoration.unsaved)
     assert not Path("camera.safetensors").exists()
 
 
@@ -614,3 +619,31 @@ def test_a_scene_that_stands_still_does_not_flicker(dtype: Any, tone: Any) -> No
         before = source[region].mean((1, 2)).std()
         assert made[region].mean((1, 2)).std() <= 1.02 * before
     assert made[:, 40:].std(0).mean() < source[:, 40:].std(0).mean()
+
+
+def test_a_frame_that_does_not_show_the_pattern_is_restored_by_itself() -> None:
+    clean = views(0)
+    seen = through_a_camera(clean)
+    seen[10] = np.full(SIZE, 8000, np.uint16)  # the shutter, or a lens cap
+    write_stack("blink.tif", seen)
+    (outcome,) = run(["blink.tif"], "deal-fast")
+    assert outcome.status == "restored", outcome.error
+    assert outcome.summary is not None
+    assert outcome.summary.finding is not None
+    assert outcome.summary.finding.pattern is not None
+    made = frames_of("out/blink.tif")
+    assert len(made) == len(clean)
+    assert abs(made[10].values - 8000).max() < 20  # no pattern is stamped onto it
+
+
+def test_what_nobody_foresaw_ends_one_clip_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_stack("x.tif", through_a_camera(views(0)))
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(sequence, "estimate", fails)
+    outcomes = run(["x.tif", *two_more()], "deal-fast")
+    assert [outcome.status for outcome in outcomes] == ["failed", "restored", "restored"]
+    assert "memory" in str(outcomes[0].error)
+    assert not Path("out/x.tif").exists()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from imaging.radiometric_files import flir
 
 from deal_cli.config import GeneratorConfig
 from deal_cli.engine.backends import Request
@@ -130,6 +131,35 @@ def test_what_is_kept_of_a_picture(degrade: Degrade) -> None:
         assert np.array_equal(np.isnan(after.values), np.isnan(before.values))
         assert not np.array_equal(after.values, before.values)
     assert pixels("degraded/deep/b.tif").max() > 256
+
+
+def test_a_radiometric_jpeg_becomes_a_tiff_with_all_that_goes_with_it(degrade: Degrade) -> None:
+    Path("in/roof.jpg").write_bytes(flir())
+    (done,) = degrade("in/roof.jpg", pairs=True, count=1, out="pairs")
+    assert done.status == "degraded", done.error
+    assert files("pairs") == ["clean/roof.tif", "degraded/roof.tif", "degraded/roof.tif.json"]
+    source, clean = read_frame(Path("in/roof.jpg")), read_frame(Path("pairs/clean/roof.tif"))
+    assert np.array_equal(clean.values, source.values)
+    assert clean.metadata.radiometry == source.metadata.radiometry
+    degrade("in/roof.jpg", count=2)
+    degrade("in/roof.jpg", out="x/named.tif")
+    hurt = pixels("pairs/degraded/roof.tif")
+    assert not np.array_equal(hurt, source.values)
+    for name in ("degraded/roof.tif", "x/named.tif"):
+        assert np.array_equal(pixels(name), hurt)
+    assert files() == ["roof.tif", "roof.tif.json", "roof_2.tif", "roof_2.tif.json"]
+    Path("degraded/roof.tif.json").rename("degraded/keep.json")
+    for sidecar in ("degraded/keep.json", "pairs/degraded/roof.tif.json"):
+        (again,) = degrade(replay=Path(sidecar), out="again", overwrite=True)
+        assert again.status == "degraded", again.error
+        assert np.array_equal(pixels("again/roof.tif"), hurt)
+    assert [o.status for o in degrade("in/roof.jpg", count=2)] == ["skipped", "skipped"]
+
+
+def test_a_radiometric_jpeg_and_a_tiff_of_its_name_are_two(degrade: Degrade) -> None:
+    Path("in/c.jpg").write_bytes(flir())
+    with pytest.raises(UsageError, match="would both be written"):
+        degrade("in")
 
 
 # --- what is drawn -------------------------------------------------------------------------------

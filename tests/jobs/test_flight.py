@@ -96,6 +96,14 @@ def test_figures_of_several_files_are_mean_median_and_worst() -> None:
     ]
 
 
+def test_one_pixel_is_one_pixel() -> None:
+    for outside, words in ((1, "1 pixel outside"), (1200, "1,200 pixels outside")):
+        lines = flight(
+            flown("a.jpg", told()), flown("b.jpg", told(outside=outside, beyond=2.0))
+        ).lines()
+        assert any(f"{words} its range" in line for line in lines)
+
+
 def test_each_kind_has_a_row_and_no_row_mixes_units() -> None:
     lines = flight(
         flown("a.jpg", warm(0.001, 0.1, (30, 30))),

@@ -201,7 +201,9 @@ class Fails(Backend):
 @pytest.mark.usefixtures("here")
 def test_a_backend_that_gives_out_ends_the_batch(fresh_weights: Path) -> None:
     planned = batch(["a.png", "b.tif"], "out", fresh_weights)
-    planned.restorer.backend = Fails(planned.restorer.backend, BackendError("is gone"))
+    planned.restoration.restorer.backend = Fails(
+        planned.restoration.restorer.backend, BackendError("is gone")
+    )
     with pytest.raises(BackendError, match="is gone"):
         list(planned.run())
     assert not Path("out").exists()
@@ -210,7 +212,9 @@ def test_a_backend_that_gives_out_ends_the_batch(fresh_weights: Path) -> None:
 @pytest.mark.usefixtures("here")
 def test_a_picture_that_does_not_fit_into_memory_fails_alone(fresh_weights: Path) -> None:
     planned = batch(["a.png", "b.tif"], "out", fresh_weights)
-    planned.restorer.backend = Fails(planned.restorer.backend, MemoryError())
+    planned.restoration.restorer.backend = Fails(
+        planned.restoration.restorer.backend, MemoryError()
+    )
     outcomes = list(planned.run())
     assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
     assert "a.png: does not fit into memory" in str(outcomes[0].error)
@@ -219,7 +223,9 @@ def test_a_picture_that_does_not_fit_into_memory_fails_alone(fresh_weights: Path
 @pytest.mark.usefixtures("here")
 def test_an_interrupted_picture_leaves_nothing_behind(fresh_weights: Path) -> None:
     planned = batch(["a.png", "b.tif"], "out", fresh_weights)
-    planned.restorer.backend = Fails(planned.restorer.backend, KeyboardInterrupt())
+    planned.restoration.restorer.backend = Fails(
+        planned.restoration.restorer.backend, KeyboardInterrupt()
+    )
     with pytest.raises(KeyboardInterrupt):
         list(planned.run())
     assert not Path("out").exists() or files() == []
@@ -246,7 +252,7 @@ def test_a_row_has_every_key_whatever_became_of_the_picture(fresh_weights: Path)
     Path("out").mkdir()
     Path("out/b.tif").touch()
     planned = batch(["a.png", "b.tif", "notes.txt"], "out", fresh_weights)
-    facts = planned.restorer.backend.facts
+    facts = planned.restoration.restorer.backend.facts
     made, skipped, failed = (outcome.to_json(facts) for outcome in planned.run())
     assert tuple(made) == tuple(skipped) == tuple(failed) == ROW
     assert (made["input"], made["output"]) == ("a.png", str(Path("out/a.png")))
@@ -368,7 +374,7 @@ def test_a_picture_of_the_same_size_gets_the_same_pixels_alone_and_in_a_batch(
         write_frame(draw_scene(i, 40, 48), Path(f"{i}.png"))
     names = [f"{i}.png" for i in range(9)]
     together = batch(names, "together", fresh_weights)
-    assert together.restorer.capacity(40, 48) > 1
+    assert together.restoration.restorer.capacity(40, 48) > 1
     assert all(o.status == "restored" for o in together.run())
     for name in names:
         (alone,) = batch([name], "alone", fresh_weights).run()

@@ -144,8 +144,8 @@ def test_pictures_do() -> None:
 
 def test_degrees_of_dji_alone_are_a_mistake_in_the_command() -> None:
     told = refusal("dji.JPG", unit="celsius")
-    assert "dji.JPG: holds counts of a DJI camera, whose calibration is not in the file" in told
-    assert "give --unit counts" in told
+    assert "dji.JPG: holds counts of a DJI camera, whose calibration is not documented" in told
+    assert "leave out --unit" in told
     assert "dji.JPG" in refusal("dji.JPG", "plain.jpg", unit="celsius")
 
 
