@@ -95,7 +95,8 @@ def estimate(samples: Sequence[Values], restored: Sequence[Values], dtype: str) 
     clean = np.stack([restored[at] for at in chosen])
     moving, still = _motion(seen, clean)
     if not moving >= MOVING:
-        return Finding(None, f"{TOO_STILL} ({max(moving, 0):.0%} of its detail moves in {looked})")
+        share = f"{moving:.0%} of its detail moves" if moving > 0 else "nothing moves beyond noise"
+        return Finding(None, f"{TOO_STILL} ({share} in {looked})")
     half = len(chosen) // 2
     offset = _offset(seen, clean, still)
     parts = slice(half), slice(half, None)
