@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deal_cli.engine.detail import TO_SIGMA, detail_of
 from deal_cli.errors import PictureError, UsageError, WeightsError
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.tiling import bands
@@ -26,7 +27,6 @@ REMEDY = "give a file that --save-pattern wrote"
 ANOTHER = "leave out --pattern, or give that of this camera"
 LEAST_PRESENCE = 0.3  # of a pattern in a frame of its camera
 SURE = 0.1  # the largest standard error of a presence that is believed
-TO_SIGMA = 1.4826  # times the median of absolute values of a Gaussian
 FINE_SIGMA = 1.5  # pixels
 
 #: Pixels around a dead one that take its place, and how they count: σ in pixels.
@@ -110,7 +110,7 @@ class Pattern:
             The share, and its standard error, infinite where the pattern has no detail.
         """
         known = np.isfinite(values) & ~self.dead
-        seen = fine_detail(np.where(known, values, 0))
+        seen = detail_of(np.where(known, values, 0), FINE_SIGMA)
         # Edges of the scene, and of gaps, are outliers.
         limit = 4 * TO_SIGMA * float(np.median(np.abs(seen)))
         seen = np.where(known, np.clip(seen, -limit, limit), 0)
@@ -122,7 +122,7 @@ class Pattern:
 
     @cached_property
     def _detail(self) -> Values:
-        return fine_detail(self.offset)
+        return detail_of(self.offset, FINE_SIGMA)
 
     def save(self, path: Path) -> None:
         """Write the pattern as safetensors, whole or not at all.
@@ -180,10 +180,3 @@ def fill(values: Values, dead: NDArray[np.bool_]) -> None:
     weight = cv2.GaussianBlur(alive, size, NEIGHBOUR_SIGMA)
     filled = dead & (weight > 1e-4) & np.isfinite(values)
     values[filled] = (total[filled] / weight[filled]) + np.float32(level)
-
-
-def fine_detail(values: Values) -> Values:
-    """What a narrow Gaussian blur takes away from a picture `(H, W)`."""
-    import cv2
-
-    return np.asarray(values - cv2.GaussianBlur(values, (0, 0), FINE_SIGMA), np.float32)

@@ -21,18 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.engine.pattern import TO_SIGMA, Pattern, fill
+from deal_cli.engine.detail import TO_SIGMA, detail_of
+from deal_cli.engine.motion import LIKENESS, different_views, motion
+from deal_cli.engine.pattern import Pattern, fill
 
 MOST_FRAMES, MOST_PIXELS = 64, 2**25  # that are looked at together
 LEAST_VIEWS = 8
-LIKENESS = 0.5  # correlation from which on two frames are one view
 RELIABILITY = 0.5  # of the two halves, below which there is no pattern
 
-VIEW_SIGMAS = (1.5, 6.0)  # pixels: the scale of detail by which views are told apart
-NOISE_SIGMA = 1.0  # pixels: finer detail is noise, as far as it differs between frames
-AREA = 17  # pixels: the edge of the squares that motion is judged in
-LEAST_TEXTURE = 0.02  # of the picture that needs detail above noise to judge motion by
-MOVING, STILL = 0.35, 0.25  # of the detail's energy that moves, of the picture and of a place
+MOVING = 0.35  # of the energy of detail, the least that has to move
 COLUMN_SIGMA, ROW_SIGMA = 16.0, 8.0  # pixels: what is wider belongs to the scene
 PIXEL_SIGMAS = (1.5, 4.0)  # pixels
 SCENE_SIGMA = 1.5  # pixels: of the scene that a pixel's gain is measured on
@@ -93,7 +90,7 @@ def estimate(samples: Sequence[Values], restored: Sequence[Values], dtype: str) 
         return Finding(None, f"{TOO_STILL} ({views} in {looked})")
     seen = np.stack([samples[at] for at in chosen])
     clean = np.stack([restored[at] for at in chosen])
-    moving, still = _motion(seen, clean)
+    moving, still = motion(seen, clean)
     if not moving >= MOVING:
         share = f"{moving:.0%} of its detail moves" if moving > 0 else "nothing moves beyond noise"
         return Finding(None, f"{TOO_STILL} ({share} in {looked})")
@@ -115,79 +112,6 @@ def estimate(samples: Sequence[Values], restored: Sequence[Values], dtype: str) 
     )
 
 
-def different_views(restored: Sequence[Values]) -> list[int]:
-    """The indices of frames that show different scenes, as far as their detail tells."""
-    kept: list[int] = []
-    details: list[Values] = []
-    for at, frame in enumerate(restored):
-        detail = _scene_detail(frame)
-        if detail.any() and all(float(np.dot(detail, other)) < LIKENESS for other in details):
-            kept.append(at)
-            details.append(detail)
-    return kept
-
-
-def _scene_detail(frame: Values) -> Values:
-    """Detail of unit length, every second pixel, without rows, columns and outliers; or zeros."""
-    detail = _band(frame)
-    detail -= np.median(detail, axis=0)[None, :]
-    detail -= np.median(detail, axis=1)[:, None]
-    limit = 3 * TO_SIGMA * float(np.median(np.abs(detail)))
-    flat = np.clip(detail, -limit, limit)[::2, ::2].ravel()
-    flat -= flat.mean()
-    length = float(np.linalg.norm(flat))
-    unit: Values = flat / length if 0 < length < np.inf else np.zeros_like(flat)
-    return unit
-
-
-def _motion(seen: Values, clean: Values) -> tuple[float, Values]:
-    """How much of the scene's detail moves between views, and where detail stands still.
-
-    The fixed pattern has no part in what differs between frames, and noise has a known one: what
-    it is in fine detail, it is in coarser detail by the filters' gain. What differs beyond that
-    moves. What is the same in the restored frames, noise aside, stands still: detail of the scene,
-    or the little of the pattern that the network left, which is much the same everywhere.
-
-    Args:
-        seen: views `(N, H, W)`.
-        clean: what is restored of them.
-
-    Returns:
-        The median share of energy that moves, over places with detail above noise, NaN without
-        any; and for each pixel 1 where detail stands still, 0 where not, `(H, W)`.
-    """
-    import cv2
-
-    details = np.stack([_band(view) for view in clean])
-    fine = np.stack([_detail(view, NOISE_SIGMA) for view in seen])
-    impulse = np.zeros((65, 65), np.float32)
-    impulse[32, 32] = 1
-    gain = float((_band(impulse) ** 2).sum() / (_detail(impulse, NOISE_SIGMA) ** 2).sum())
-
-    def area(values: Values) -> Values:
-        return np.asarray(cv2.boxFilter(values, -1, (AREA, AREA)), np.float32)
-
-    noise = gain * area(fine.var(0, ddof=1))
-    differs = area(details.var(0, ddof=1))
-    moving = np.maximum(differs - noise, 0)
-    same = np.maximum(area(details.mean(0) ** 2) - differs / len(details), 0)
-    share = moving / np.maximum(moving + same, 1e-20)
-    textured = moving + same > noise
-    usual = float(np.median(same))
-    still = textured & (share < STILL) & (same > CROWD * usual)
-    if textured.mean() < LEAST_TEXTURE:
-        return float("nan"), still.astype(np.float32)
-    return float(np.median(share[textured])), still.astype(np.float32)
-
-
-def _band(frame: Values) -> Values:
-    """Detail between `VIEW_SIGMAS`, `(H, W)`."""
-    import cv2
-
-    fine, coarse = (cv2.GaussianBlur(frame, (0, 0), sigma) for sigma in VIEW_SIGMAS)
-    return np.asarray(fine - coarse, np.float32)
-
-
 def _offset(seen: Values, clean: Values, still: Values, rounds: int = ROUNDS) -> Values:
     """The offset `(H, W)` of views `(N, H, W)` and what is restored of them, mean 0.
 
@@ -201,12 +125,12 @@ def _offset(seen: Values, clean: Values, still: Values, rounds: int = ROUNDS) ->
         for axis, sigma in axes:
             if axis in varied:
                 # A median within the frame first: things of the scene cover a part of a column.
-                profiles = np.stack([_detail(p, sigma) for p in np.median(rest, axis=axis)])
+                profiles = np.stack([detail_of(p, sigma) for p in np.median(rest, axis=axis)])
                 step = np.expand_dims(_agreed(profiles[:, None])[0], axis - 1)
                 offset = offset + step
                 rest -= step
         for sigma in PIXEL_SIGMAS:
-            step = _uncrowded(_agreed(np.stack([_detail(view, sigma) for view in rest])))
+            step = _uncrowded(_agreed(np.stack([detail_of(view, sigma) for view in rest])))
             step *= 1 - still
             for axis, _ in axes:
                 if axis not in varied:
@@ -224,7 +148,7 @@ def _is_varied(profiles: Values, sigma: float) -> bool:
     """
     kept: list[Values] = []
     for profile in profiles:
-        detail = _detail(profile, sigma)
+        detail = detail_of(profile, sigma)
         length = float(np.linalg.norm(detail))
         if length > 0 and all(float(np.dot(detail / length, one)) < LIKENESS for one in kept):
             kept.append(detail / length)
@@ -329,15 +253,6 @@ def _filled(view: Values, dead: NDArray[np.bool_]) -> Values:
     view = view.copy()
     fill(view, dead)
     return view
-
-
-def _detail(values: Values, sigma: float) -> Values:
-    """What a Gaussian blur takes away, of a picture or of a profile `(W,)`."""
-    import cv2
-
-    picture = values if values.ndim == 2 else values[None]
-    detail = picture - cv2.GaussianBlur(picture, (0, 0), sigma)
-    return np.asarray(detail if values.ndim == 2 else detail[0], np.float32)
 
 
 def _agreed(details: Values) -> Values:

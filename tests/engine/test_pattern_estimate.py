@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from deal_cli.engine.backends import Request
+from deal_cli.engine.motion import different_views
 from deal_cli.engine.pattern import Pattern
-from deal_cli.engine.pattern_estimate import Finding, different_views, estimate, sample_count
+from deal_cli.engine.pattern_estimate import Finding, estimate, sample_count
 from deal_cli.engine.ranges import SequenceRange
 from deal_cli.engine.restorer import Restorer, Settings, Shared, open_restorer
 from deal_cli.imaging.frame import Frame
