@@ -167,7 +167,7 @@ def test_every_kind_of_bad_input_is_named_and_the_rest_is_done(
     assert {row["status"] for row in told.values()} == {"failed"}
     assert len(told) > 30
     lines = [line for line in result.stderr.splitlines() if line.startswith("deal: in")]
-    lines.remove(f"deal: {stack['input']}: {stack['fixed_pattern']}")
+    assert stack["fixed_pattern"] is None  # three frames are too few to look for one
     assert len(lines) == len(told)
     for row in told.values():
         assert f"deal: {row['error']}" in lines

@@ -376,9 +376,9 @@ def faults(drawn: Sequence[Drawn], target: Path, run: Run) -> list[str]:
     counts = [[str(len(expected)), "restored"], *([[str(len(bad)), "failed"]] if bad else [])]
     claim(last == counts, f"ends with {last}")
     sequences = [one for one in drawn if one.frames and run.rows.get(one.name, {}).get("frames")]
-    notes = [run.rows[one.name] for one in sequences]
+    notes = [run.rows[one.name] for one in sequences if run.rows[one.name]["fixed_pattern"]]
     for row in notes:
-        note = f"deal: {row['input']}: {row['fixed_pattern']}"
+        note = f"deal: {row['input']}: {row['fixed_pattern']['reason']}"
         claim(run.said.count(note) == 1, f"not said once: {note}")
     named = sum(line.startswith("deal: ") for line in run.said)
     claim(named == 1 + len(bad) + len(notes), f"{named} lines begin with deal:")
