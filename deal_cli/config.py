@@ -348,7 +348,8 @@ class TrainConfig:
         weight_decay: of AdamW.
         clip: largest norm of the gradient.
         ema: decay of the averaged weights, which are the ones kept.
-        objective: "log_mse", each picture's log squared error, or "published", L1 and SSIM.
+        objective: "log_mse", each picture's log squared error; "detailed", the same with small
+            things weighed more; or "published", L1 and SSIM.
         validate_every: steps between validations; 0 is a tenth of all steps.
         seed: of initial weights and of everything drawn.
         precision: "auto" is bfloat16 autocast where the processor has it.
@@ -371,7 +372,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.999
-    objective: Literal["log_mse", "published"] = "log_mse"
+    objective: Literal["log_mse", "detailed", "published"] = "log_mse"
     validate_every: int = 0
     seed: int = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"

@@ -103,7 +103,11 @@ class Game:
         with self._autocast():
             correction = network.correction(degraded.expand(-1, channels, -1, -1))
         restored = degraded + correction.float()
-        objective = {"log_mse": losses.log_mse, "published": losses.published}
+        objective = {
+            "log_mse": losses.log_mse,
+            "detailed": losses.detailed,
+            "published": losses.published,
+        }
         return objective[self.config.objective](restored, clean.expand_as(restored))
 
     def _autocast(self) -> AbstractContextManager[Any]:

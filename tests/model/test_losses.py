@@ -10,7 +10,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from deal_cli.model.losses import FLOOR, log_mse, published, ssim
+from deal_cli.model.losses import DETAIL_WEIGHT, FLOOR, detailed, log_mse, published, ssim
 
 
 def flat(value: float, size: int = 12, batch: int = 1) -> Tensor:
@@ -92,3 +92,16 @@ def test_the_published_loss_of_two_flat_pictures_worked_by_hand() -> None:
     # SSIM is the luminance term (2 · .2 · .4 + .0001) / (.04 + .16 + .0001).
     expected = 0.75 * 0.2 + 1.1 * (1 - 0.1601 / 0.2001)
     assert published(flat(0.2), flat(0.4)).item() == pytest.approx(expected)
+
+
+def test_small_things_weigh_more_in_the_detailed_objective_and_flat_pictures_alike() -> None:
+    even = flat(0.5, 20)
+    torch.testing.assert_close(detailed(even + 0.1, even), log_mse(even + 0.1, even))
+    spot = even.clone()
+    spot[0, 0, 10, 10] = 1.0
+    here, there = spot.clone(), spot.clone()
+    here[0, 0, 10, 10] -= 0.2
+    there[0, 0, 2, 2] -= 0.2
+    assert log_mse(here, spot).item() == pytest.approx(log_mse(there, spot).item())
+    ratio = ((detailed(here, spot).exp() - FLOOR) / (detailed(there, spot).exp() - FLOOR)).item()
+    assert ratio == pytest.approx(1 + DETAIL_WEIGHT)
