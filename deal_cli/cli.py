@@ -18,7 +18,6 @@ from deal_cli.errors import DealError, ExitCode, UsageError
 if TYPE_CHECKING:
     from deal_cli.engine.backends import Choice
     from deal_cli.engine.contract import Facts
-    from deal_cli.engine.ranges import RangePolicy
     from deal_cli.jobs.evaluate import Evaluation
 
 # Typer may carry a Click of its own; its errors are all children of this class.
@@ -43,6 +42,18 @@ ToneChoice = Annotated[
         help="auto: restore lost contrast of 8-bit pictures where surely lost; keep; restore."
     ),
 ]
+
+
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Look into folders below a folder.")
+]
+Luminance = Annotated[bool, typer.Option(help="Turn false colour into its luminance.")]
+MaxPixels = Annotated[int, typer.Option(help="Refuse larger pictures before decoding them.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace outputs that exist.")]
+RowsAsJson = Annotated[
+    bool, typer.Option("--json", help="Print a JSON object a picture on stdout.")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -79,9 +90,7 @@ def restore(
         str | None,
         typer.Option("--out", "-o", help="A folder; for one input a picture's name, or -."),
     ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into folders below a folder.")
-    ] = False,
+    recursive: Recursive = False,
     backend: Backend = "auto",
     weights: Weights = "deal",
     tone: ToneChoice = "auto",
@@ -131,21 +140,18 @@ def restore(
     strength: Annotated[
         float, typer.Option(help="Share of the way to the restored picture, 0 to 1.")
     ] = 1.0,
-    luminance: Annotated[bool, typer.Option(help="Turn false colour into its luminance.")] = False,
-    max_pixels: Annotated[
-        int, typer.Option(help="Refuse larger pictures before decoding them.")
-    ] = MAX_PIXELS,
-    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
+    luminance: Luminance = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
+    overwrite: Overwrite = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object a picture on stdout.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    as_json: RowsAsJson = False,
+    quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print a line a file.")] = False,
 ) -> None:
     """Restore pictures with the bundled weights, in their own dtype and numbers."""
     from deal_cli.engine.backends import Request
     from deal_cli.engine.bound import parse_bound
+    from deal_cli.engine.ranges import parse_range
     from deal_cli.engine.restorer import Settings
     from deal_cli.jobs.display import Display, RestoreReport
     from deal_cli.jobs.restore import open_batch, rehearse
@@ -157,7 +163,7 @@ def restore(
         out=out,
         engine=Request(backend, weights),
         settings=Settings(
-            range="auto" if sequence else _parse_range(range_),
+            range="auto" if sequence else parse_range(range_),
             tone=tone,
             strength=strength,
             bound=parse_bound(max_change) if max_change is not None else None,
@@ -230,22 +236,16 @@ def degrade(
     replay: Annotated[
         Path | None, typer.Option(help="A sidecar, to make the same pixels again.")
     ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into folders below a folder.")
-    ] = False,
+    recursive: Recursive = False,
     backend: Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu.")] = "auto",
     weights: Annotated[
         str, typer.Option(help="Of the generator: a bundled name or a .safetensors file.")
     ] = "generator",
-    luminance: Annotated[bool, typer.Option(help="Turn false colour into its luminance.")] = False,
-    max_pixels: Annotated[
-        int, typer.Option(help="Refuse larger pictures before decoding them.")
-    ] = MAX_PIXELS,
-    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object a picture on stdout.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    luminance: Luminance = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
+    overwrite: Overwrite = False,
+    as_json: RowsAsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Degrade pictures, or drawn scenes, as the degradation generator chooses."""
     from deal_cli.engine.backends import Request
@@ -491,20 +491,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _fail(message: str, code: ExitCode) -> None:
     sys.stderr.write(f"deal: {message}\n")
     sys.exit(code)
-
-
-def _parse_range(text: str) -> RangePolicy:
-    if text in ("auto", "image", "dtype"):
-        return text  # type: ignore[return-value]
-    low, separator, high = text.partition(":")
-    try:
-        if separator:
-            return float(low), float(high)
-    except ValueError:
-        pass
-    raise UsageError(
-        f"'{text}' for --range", remedy="it takes auto, image, dtype, sequence or LO:HI"
-    )
 
 
 def _chosen(choice: Choice, facts: Facts) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deal_cli.engine.dead_pixels import filled
 from deal_cli.engine.detail import TO_SIGMA, detail_of
 from deal_cli.errors import PictureError, UsageError, WeightsError
 from deal_cli.imaging.frame import Frame
@@ -28,9 +29,6 @@ ANOTHER = "leave out --pattern, or give that of this camera"
 LEAST_PRESENCE = 0.3  # of a pattern in a frame of its camera
 SURE = 0.1  # the largest standard error of a presence that is believed
 FINE_SIGMA = 1.5  # pixels
-
-#: Pixels around a dead one that take its place, and how they count: σ in pixels.
-NEIGHBOURHOOD, NEIGHBOUR_SIGMA = 7, 1.0
 
 Values = NDArray[np.float32]
 
@@ -73,9 +71,7 @@ class Pattern:
             out[rows] -= pivot
             out[rows] /= self.gain[rows]
             out[rows] += pivot
-        if self.dead.any():
-            fill(out, self.dead)
-        return out
+        return filled(out, self.dead)
 
     def check(self, frame: Frame) -> None:
         """Refuse a frame that does not show this pattern.
@@ -165,18 +161,3 @@ def load_pattern(path: Path) -> Pattern:
     if not (np.isfinite(pivot) and (gain > 0).all()):
         raise UsageError("holds a gain that is none", file=path, remedy=REMEDY)
     return Pattern(offset, gain, dead > 0.5, pivot, views, dtype)
-
-
-def fill(values: Values, dead: NDArray[np.bool_]) -> None:
-    """Give dead pixels the mean of their live neighbours, near ones first; in place."""
-    import cv2
-
-    alive = (~dead & np.isfinite(values)).astype(np.float32)
-    known = np.where(alive > 0, values, 0)
-    size = (NEIGHBOURHOOD, NEIGHBOURHOOD)
-    # Differences from the mean, for float32 is coarse beside sixteen bits.
-    level = float(known.sum(dtype=np.float64) / max(alive.sum(), 1))
-    total = cv2.GaussianBlur((known - np.float32(level)) * alive, size, NEIGHBOUR_SIGMA)
-    weight = cv2.GaussianBlur(alive, size, NEIGHBOUR_SIGMA)
-    filled = dead & (weight > 1e-4) & np.isfinite(values)
-    values[filled] = (total[filled] / weight[filled]) + np.float32(level)

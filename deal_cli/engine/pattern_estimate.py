@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal_cli.engine.dead_pixels import DEAD, filled, find_spikes, small
 from deal_cli.engine.detail import TO_SIGMA, detail_of
 from deal_cli.engine.motion import LIKENESS, different_views, motion
-from deal_cli.engine.pattern import Pattern, fill
+from deal_cli.engine.pattern import Pattern
 
 MOST_FRAMES, MOST_PIXELS = 64, 2**25  # that are looked at together
 LEAST_VIEWS = 8
@@ -37,9 +38,6 @@ ROUNDS = 2
 
 CLIP = 4.0  # standard deviations of the pattern beyond which detail is the scene's
 CROWD, CROWD_EDGE = 3.0, 9  # energy, against the picture's, and pixels that it is measured over
-DEAD, SKIRT = 8.0, 2.5  # standard deviations of the offset, of a dead pixel and of a skirt
-SKIRT_SHARE = 0.3  # of a pixel's own, that a neighbour in its skirt stands out by
-LARGEST_DEAD = 4  # pixels of a cluster; what is larger was drawn over the frame, or is a target
 VARIED = 8.0  # deviations of the noise that a scene has to vary by for a pixel's gain to show
 UNRESPONSIVE, SURELY = 0.5, 0.12  # gain below which a pixel is dead, and its standard error
 MEDIAN_ERROR = 1.2533  # of a median, in standard errors of a mean
@@ -166,13 +164,9 @@ def _with_gain(
 
     pivot = float(np.median(clean))
     # A dead pixel must not be in the scene that its neighbours are measured on.
-    skirted = _skirted(_spikes(offset)) | _skirted(_spikes(seen.mean(0)))
-    stand_out = _spikes(offset)
-    # What a strong one pulls along beside it is not dead.
-    shadow = SKIRT_SHARE * cv2.dilate(stand_out, np.ones((5, 5), np.uint8))
-    spikes = (stand_out > np.maximum(DEAD, shadow)) & ~skirted
+    spikes, skirted = find_spikes(offset, seen.mean(0))
     scene = np.stack(
-        [cv2.GaussianBlur(_filled(view, spikes), (0, 0), SCENE_SIGMA) for view in clean]
+        [cv2.GaussianBlur(filled(view, spikes), (0, 0), SCENE_SIGMA) for view in clean]
     )
     rest = seen - offset
     rest -= scene
@@ -196,12 +190,12 @@ def _with_gain(
     gain = np.clip(1 + column + own, UNRESPONSIVE, 1 / UNRESPONSIVE).astype(np.float32)
     gain /= np.median(gain)
     # The offset was found about each pixel's own mean scene: move it to the pivot.
-    level = cv2.GaussianBlur(_filled(clean.mean(0), spikes), (0, 0), SCENE_SIGMA)
+    level = cv2.GaussianBlur(filled(clean.mean(0), spikes), (0, 0), SCENE_SIGMA)
     offset = offset - (gain - 1) * (level - np.float32(pivot))
     # Pixels that flicker alone, or do not follow the scene, beside those that stand out.
     around = cv2.medianBlur(np.ascontiguousarray(noise, np.float32), 5)
     alone = noise > DEAD * np.maximum(around, typical)
-    dead = spikes | (_small(alone | unresponsive) & ~skirted)
+    dead = spikes | (small(alone | unresponsive) & ~skirted)
     dead &= still == 0
     offset = np.where(dead, 0, offset).astype(np.float32)
     offset -= offset.mean()
@@ -209,50 +203,10 @@ def _with_gain(
     return Pattern(offset, gain, dead, pivot, len(seen), dtype), typical
 
 
-def _spikes(offset: Values) -> Values:
-    """How far a pixel's offset stands out of its neighbours', in the picture's usual deviations."""
-    import cv2
-
-    spike = np.abs(offset - cv2.medianBlur(np.ascontiguousarray(offset, np.float32), 5))
-    usual: Values = spike / max(TO_SIGMA * float(np.median(spike)), 1e-6)
-    return usual
-
-
-def _skirted(spikes: Values) -> NDArray[np.bool_]:
-    """Pixels that stand out together with more neighbours than a cluster of dead ones has.
-
-    A thing behind a lens has a skirt around it, and a burnt-in text has strokes.
-    """
-    import cv2
-
-    around = cv2.dilate(spikes, np.ones((3, 3), np.uint8))
-    outstanding = spikes > np.maximum(SKIRT, SKIRT_SHARE * around)
-    skirted: NDArray[np.bool_] = outstanding & ~_small(outstanding)
-    return skirted
-
-
 def _likeness(one: Values, other: Values) -> float:
     """The correlation of two flat arrays of mean 0; 0 where one of them is constant."""
     lengths = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
     return float(np.dot(one, other)) / lengths if 0 < lengths < np.inf else 0.0
-
-
-def _small(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask without clusters that are larger than those of dead pixels."""
-    import cv2
-
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    small = stats[:, cv2.CC_STAT_AREA] <= LARGEST_DEAD
-    kept: NDArray[np.bool_] = mask & small[labels]
-    return kept
-
-
-def _filled(view: Values, dead: NDArray[np.bool_]) -> Values:
-    if not dead.any():
-        return view
-    view = view.copy()
-    fill(view, dead)
-    return view
 
 
 def _agreed(details: Values) -> Values:

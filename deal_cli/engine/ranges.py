@@ -21,6 +21,24 @@ Values = NDArray[np.float32]
 RangePolicy = Literal["auto", "image", "dtype"] | tuple[float, float]
 
 
+def parse_range(text: str) -> RangePolicy:
+    """`auto`, `image`, `dtype`, or `LO:HI`.
+
+    Raises:
+        UsageError: something else.
+    """
+    if text in ("auto", "image", "dtype"):
+        return text  # type: ignore[return-value]
+    low, separator, high = text.partition(":")
+    try:
+        if separator:
+            return float(low), float(high)
+    except ValueError:
+        pass
+    remedy = "it takes auto, image, dtype, sequence or LO:HI"
+    raise UsageError(f"'{text}' for --range", remedy=remedy)
+
+
 def measure_range(frame: Frame, policy: RangePolicy) -> tuple[float, float]:
     """The source values that become 0 and 1 for the network.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cameras import SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -22,27 +23,7 @@ from deal_cli.imaging.grey import to_dtype
 from deal_cli.imaging.radiometric import Planck, Radiometry
 
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
-#: Of the order of a FLIR E-series camera's.
-PLANCK = Planck(
-    r1=21106.77,
-    r2=0.012545258,
-    b=1501.0,
-    f=1.0,
-    o=-7340.0,
-    emissivity=0.95,
-    distance=1.0,
-    reflected_celsius=20.0,
-    humidity=0.5,
-    atmospheric_celsius=20.0,
-    window_celsius=20.0,
-    window_transmission=1.0,
-    alpha1=0.006569,
-    alpha2=0.01262,
-    beta1=-0.002276,
-    beta2=-0.00667,
-    x=1.9,
-)
-FLIR = Metadata(radiometry=Radiometry("FLIR", PLANCK))
+FLIR = Metadata(radiometry=Radiometry("FLIR", SMALL))
 
 
 def values(rows: Any) -> NDArray[np.float32]:
@@ -188,14 +169,14 @@ def test_a_calibrated_frame_is_told_in_kelvin_too(dtype: str) -> None:
     assert told is not None
     assert told.unit is Unit.COUNTS
     kind = np.dtype(dtype)
-    before, after = (PLANCK.celsius(as_written(x, kind)).astype(float) for x in (source, result))
+    before, after = (SMALL.celsius(as_written(x, kind)).astype(float) for x in (source, result))
     assert told.mean_shift_k == pytest.approx((after - before).mean(), abs=1e-6)
     assert told.mean_change_k == pytest.approx(np.abs(after - before).mean(), abs=1e-6)
     tail = np.percentile(np.abs(after - before), 99.9, method="inverted_cdf")
     assert told.p999_change_k == pytest.approx(tail, abs=1e-5)
     ends = (told.hottest_before_c, told.hottest_after_c, told.coldest_before_c)
     assert ends == pytest.approx((before.max(), after.max(), before.min()))
-    slope = PLANCK.kelvin_per_count(values([[told.hottest_before.value]]))[0, 0]
+    slope = SMALL.kelvin_per_count(values([[told.hottest_before.value]]))[0, 0]
     assert told.p999_change_k == pytest.approx(slope * told.p999_change, rel=0.3)
     assert str(told).startswith("mean shift +0.01")
     assert re.search(r", 99\.9 % within 0\.1\d K", str(told))
@@ -335,7 +316,7 @@ def test_a_bound_in_kelvin_holds_for_the_temperatures_themselves(
     kelvin: float, dtype: str, seed: int, emissivity: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    planck = Planck(**{**vars(PLANCK), "emissivity": emissivity})
+    planck = Planck(**{**vars(SMALL), "emissivity": emissivity})
     source = np.rint(rng.uniform(9000, 60000, (8, 9))).astype(np.float32)
     out = source + rng.normal(0, 5000, source.shape).astype(np.float32)
     frame = Frame(source, np.dtype(dtype), Metadata(radiometry=Radiometry("FLIR", planck)))
@@ -351,7 +332,7 @@ def test_a_bound_in_kelvin_is_about_its_slope_in_counts() -> None:
     source = np.linspace(13000, 17000, 50, dtype=np.float32)[None]
     frame = Frame(source, np.dtype("uint16"), FLIR)
     limit = Bound(0.5, "K").limit(frame, 1.0)
-    counts = 0.5 / PLANCK.kelvin_per_count(np.rint(source))
+    counts = 0.5 / SMALL.kelvin_per_count(np.rint(source))
     np.testing.assert_allclose(limit, counts, rtol=0.02)
     assert (limit <= counts).all()
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from cameras import LARGE
 from numpy.typing import NDArray
 
 from deal_cli.engine.backends import Request
 from deal_cli.engine.restorer import Restorer, Settings, open_restorer
 from deal_cli.imaging.frame import Frame, Metadata
-from deal_cli.imaging.radiometric import Planck, Radiometry
+from deal_cli.imaging.radiometric import Radiometry
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.jobs.degrade import SEVERITIES
 from deal_cli.model.degradations import OPERATIONS, apply, draw
@@ -26,26 +27,6 @@ CONTRAST = 0.5  # of the range
 PLACES = [(y, x) for y in range(16, EDGE, SPACING) for x in range(16, EDGE, SPACING)]
 PLACES = [(y + (x // 16) % 3, x + (y // 16) % 4) for y, x in PLACES]
 
-#: A camera of 640x480 pixels, its object at 1 m in air of 20 °C.
-CAMERA = Planck(
-    r1=15848.854,
-    r2=0.014533112,
-    b=1414.9,
-    f=1.0,
-    o=-4405.0,
-    emissivity=0.95,
-    distance=1.0,
-    reflected_celsius=20.0,
-    atmospheric_celsius=20.0,
-    window_celsius=20.0,
-    window_transmission=1.0,
-    humidity=0.5,
-    alpha1=0.006569,
-    alpha2=0.01262,
-    beta1=-0.002276,
-    beta2=-0.00667,
-    x=1.9,
-)
 
 Picture = NDArray[np.float32]
 
@@ -118,7 +99,7 @@ def test_a_single_pixel_without_a_skirt_is_dead(restorer: Restorer) -> None:
 
 
 def test_clean_radiometric_frames_keep_their_temperatures(restorer: Restorer) -> None:
-    metadata = Metadata(radiometry=Radiometry("FLIR", CAMERA))
+    metadata = Metadata(radiometry=Radiometry("FLIR", LARGE))
     means, tails = [], []
     for seed in range(8):
         warmth = (draw_scene(seed, 256, 320, "uint16").values - 7000) / 2500

@@ -8,32 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cameras import BLACK_BODY
 
 from deal_cli.errors import PictureError
 from deal_cli.imaging.celsius import check_celsius, in_celsius
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
 from deal_cli.imaging.radiometric import Planck, Radiometry
-
-#: A black body before the camera, no air between: counts are r1 / (r2 (e^(b/T) - f)) - o.
-PLANCK = Planck(
-    r1=16000,
-    r2=0.0125,
-    b=1450,
-    f=1,
-    o=-7000,
-    emissivity=1,
-    distance=0,
-    reflected_celsius=20,
-    atmospheric_celsius=20,
-    window_celsius=20,
-    window_transmission=1,
-    humidity=0.5,
-    alpha1=0.006569,
-    alpha2=0.01262,
-    beta1=-0.002276,
-    beta2=-0.00667,
-    x=1.9,
-)
 
 
 def of_celsius(degrees: float) -> float:
@@ -41,7 +21,7 @@ def of_celsius(degrees: float) -> float:
     return 16000 / (0.0125 * (math.exp(1450 / (degrees + 273.15)) - 1)) + 7000
 
 
-def frame(values: Any, planck: Planck | None = PLANCK, **metadata: Any) -> Frame:
+def frame(values: Any, planck: Planck | None = BLACK_BODY, **metadata: Any) -> Frame:
     told = Metadata(radiometry=Radiometry("FLIR", planck), **metadata)
     return Frame(np.array(values, np.float32), np.dtype(np.uint16), told)
 

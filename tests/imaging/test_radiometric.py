@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cameras import BLACK_BODY
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from imaging.radiometric_files import (
@@ -42,25 +43,6 @@ from deal_cli.imaging.radiometric import Planck, Radiometry, as_description, fro
 COUNTS = counts()
 SIZE = (COUNTS.shape[1], COUNTS.shape[0])
 CAMERA = (32, camera_record())
-BLACK_BODY = Planck(
-    r1=16000,
-    r2=0.0125,
-    b=1450,
-    f=1,
-    o=-7000,
-    emissivity=1,
-    distance=0,
-    reflected_celsius=20,
-    atmospheric_celsius=20,
-    window_celsius=20,
-    window_transmission=1,
-    humidity=0.5,
-    alpha1=0.006569,
-    alpha2=0.01262,
-    beta1=-0.002276,
-    beta2=-0.00667,
-    x=1.9,
-)
 MAKER_NOTE = 0x927C
 AIR = (0.006569, 0.01262, -0.002276, -0.00667, 1.9)
 
