@@ -48,7 +48,7 @@ def small(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def filled(values: Values, dead: NDArray[np.bool_]) -> Values:
-    """The picture `(H, W)` with the mean of its live neighbours in each dead pixel, near ones first.
+    """The picture `(H, W)` with the mean of its live neighbours, near ones first, in a dead pixel.
 
     NaN and infinities stay. Without dead pixels it is the same array.
     """
