@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from deal_cli.errors import DealError, ExitCode, UsageError
 if TYPE_CHECKING:
     from deal_cli.engine.backends import Choice
     from deal_cli.engine.contract import Facts
-    from deal_cli.jobs.evaluate import Evaluation
+    from deal_cli.jobs.evaluate import RunFacts
+    from deal_cli.jobs.evaluation import Form
 
 # Typer may carry a Click of its own; its errors are all children of this class.
 _ClickError = typer.BadParameter.__mro__[2]
@@ -50,6 +50,9 @@ Recursive = Annotated[
 Luminance = Annotated[bool, typer.Option(help="Turn false colour into its luminance.")]
 MaxPixels = Annotated[int, typer.Option(help="Refuse larger pictures before decoding them.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace outputs that exist.")]
+Split = Annotated[
+    bool, typer.Option("--split", help="Put the page's pictures beside it, for hundreds of them.")
+]
 RowsAsJson = Annotated[
     bool, typer.Option("--json", help="Print a JSON object a picture on stdout.")
 ]
@@ -142,6 +145,11 @@ def restore(
     ] = 1.0,
     luminance: Luminance = False,
     max_pixels: MaxPixels = MAX_PIXELS,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write a page that shows them before and after."),
+    ] = None,
+    split: Split = False,
     overwrite: Overwrite = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
     as_json: RowsAsJson = False,
@@ -154,6 +162,8 @@ def restore(
     from deal_cli.engine.ranges import parse_range
     from deal_cli.engine.restorer import Settings
     from deal_cli.jobs.display import Display, RestoreReport
+    from deal_cli.jobs.report import facts_of_engine, facts_of_run, facts_of_settings, reported
+    from deal_cli.jobs.report_page import ReportWriter
     from deal_cli.jobs.restore import open_batch, rehearse
     from deal_cli.jobs.restore_plan import RestoreRequest
 
@@ -180,26 +190,103 @@ def restore(
         find_pattern=fixed_pattern == "auto",
         pattern=pattern,
         save_pattern=save_pattern,
+        show=report is not None,
     )
+    if split and report is None:
+        raise UsageError("--split is of a report's page", remedy="give --report FILE.html")
     if as_json and (out == "-" or (out is None and inputs == ["-"])):
         raise UsageError("--json and the picture would share stdout", remedy="give -o a file")
     with Display(quiet=quiet) as display:
-        report = RestoreReport(display, as_json=as_json, quiet=quiet, verbose=verbose)
+        told = RestoreReport(display, as_json=as_json, quiet=quiet, verbose=verbose)
         if dry_run:
-            report.follow(rehearse(request))
+            told.follow(rehearse(request))
         else:
+            page = ReportWriter(report, split=split, overwrite=overwrite) if report else None
             batch = open_batch(request)
             facts = batch.restoration.restorer.backend.facts
             batch.restoration.progress = display.frames
             if not quiet:
                 display.say(_chosen(batch.choice, facts))
                 batch.restoration.say = display.say
-            report.follow(batch.run(), len(batch.planned), facts)
+            outcomes = batch.run()
+            if page is not None:
+                made = (*facts_of_run(sys.argv[1:]), *facts_of_engine(batch.choice, facts))
+                outcomes = reported(outcomes, page, (*made, *facts_of_settings(request)))
+            told.follow(outcomes, len(batch.planned), facts)
+            if page is not None and not quiet:
+                display.say(f"deal: {report}: {page.size}")
             if save_pattern is not None and batch.restoration.unsaved is not None:
                 cause = f"was not written: {batch.restoration.unsaved}"
                 raise DealError(cause, file=save_pattern, remedy="give a clip in which things move")
-    if report.failed:
+    if told.failed:
         raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
+def report(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A picture, or a folder.")],
+    after: Annotated[
+        Path, typer.Argument(metavar="AFTER", help="The same, restored; names pair them.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.html", help="The page.")] = Path(
+        "report.html"
+    ),
+    split: Split = False,
+    recursive: Recursive = False,
+    luminance: Luminance = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write one page that shows pictures before and after, whatever restored them."""
+    from deal_cli.jobs.display import Display
+    from deal_cli.jobs.report import ReportRequest
+    from deal_cli.jobs.report import report as run
+
+    request = ReportRequest(
+        before, after, out, split, recursive, luminance, max_pixels, overwrite, (*sys.argv[1:],)
+    )
+    with Display(quiet=quiet) as display:
+        made = run(request, display.progress)
+        for error in made.failed:
+            display.say(f"deal: {error}")
+        if not quiet:
+            for path in made.unpaired:
+                display.say(f"deal: {path}: has no partner, left out")
+            display.say(f"deal: {made.size}")
+    typer.echo(out)
+    if made.failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the pictures and the page.")
+    ] = Path("deal-demo"),
+    backend: Backend = "auto",
+    weights: Weights = "deal",
+    overwrite: Annotated[bool, typer.Option(help="Write into a folder that holds files.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Draw scenes, degrade and restore them, and show that on a page: a first minute."""
+    from deal_cli.engine.backends import Request
+    from deal_cli.jobs.demo import demo as run
+    from deal_cli.jobs.display import Display
+
+    with Display() as display:
+        engine = Request(backend, weights)
+        made = run(
+            engine,
+            out,
+            overwrite=overwrite,
+            command=sys.argv[1:],
+            on_progress=display.progress,
+        )
+        display.say(f"deal: {made}")
+    typer.echo(made.page)
+    if open_:
+        typer.launch(str(made.page))
 
 
 @app.command()
@@ -373,41 +460,96 @@ def export(
 
 @app.command()
 def evaluate(
-    clean: Annotated[list[Path], typer.Option(metavar="DIR...", help="Folders of clean pictures.")],
+    clean: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR...", help="Folders of clean pictures.", show_default=False),
+    ] = None,
+    degraded: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR...",
+            help="Folders of degraded pictures: beside --clean, paired by name; alone, scored "
+            "without clean ones.",
+            show_default="the named degradations of --clean",
+        ),
+    ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="[DIR...]", hidden=True)] = None,
-    tasks: Annotated[str | None, typer.Option(help="Degradations, separated by commas.")] = None,
-    per_set: Annotated[int, typer.Option(help="Pictures of each folder, evenly spaced.")] = 10,
-    crop: Annotated[int, typer.Option(help="Edge of the centre crop in pixels.")] = 320,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Named degradations, separated by commas.", show_default="all eleven"),
+    ] = None,
+    per_set: Annotated[
+        int | None,
+        typer.Option(
+            help="Pictures of each folder, evenly spaced.",
+            show_default="10; all with --degraded",
+        ),
+    ] = None,
+    crop: Annotated[
+        int | None,
+        typer.Option(
+            help="Edge of the centre crop in pixels.",
+            show_default="320; whole pictures with --degraded",
+        ),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Score classical methods beside the weights.")
+    ] = False,
     backend: Backend = "auto",
     weights: Weights = "deal",
     tone: ToneChoice = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    write: Annotated[bool, typer.Option(help="Write the table into docs/benchmarks.md.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print means, pictures and settings as JSON on stdout.")
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print a line for each picture and method on stdout.")
+    ] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the table in Markdown on stdout.")
+    ] = False,
+    write: Annotated[bool, typer.Option(help="Write the tables into docs/benchmarks.md.")] = False,
 ) -> None:
-    """Score the weights on named degradations of clean pictures."""
+    """Score the weights, on named degradations of clean pictures or on pictures of your own."""
+    from rich.console import Console
+
     from deal_cli.engine.backends import Request
     from deal_cli.engine.restorer import Settings, open_restorer
+    from deal_cli.jobs.cases import Selection
     from deal_cli.jobs.display import Display
     from deal_cli.jobs.evaluate import evaluate as run
+    from deal_cli.jobs.evaluate import facts_of, methods_of, write_benchmarks
     from deal_cli.jobs.protocol import TASKS
 
+    forms: dict[Form, bool] = {"json": as_json, "csv": as_csv, "markdown": as_markdown}
+    if sum(forms.values()) > 1:
+        raise UsageError("two forms for one stdout", remedy="give one of --json, --csv, --markdown")
+    chosen = tuple(task.strip() for task in tasks.split(",")) if tasks else TASKS
+    selection = Selection(*_folders(clean, degraded, more), chosen, per_set, crop)
+    if selection.degraded and (tasks or write):
+        flag = "--write" if write else "--tasks"
+        remedy = f"leave out {flag}, or --degraded"
+        raise UsageError(f"{flag} is for the named degradations", remedy=remedy)
+    selection.subjects()  # a wrong folder is told before any weights are loaded
     settings = Settings(tone=tone)
     restorer, choice = open_restorer(Request(backend, weights), settings)
-    folders = [*clean, *(more or [])]
-    chosen = tuple(task.strip() for task in tasks.split(",")) if tasks else TASKS
-    with Display(quiet=as_json) as display:
-        display.say(_chosen(choice, restorer.backend.facts))
-        evaluation = run(
-            lambda frame: restorer.restore(frame).frame,
-            folders,
-            chosen,
-            per_set,
-            crop,
-            display.progress,
-        )
-    _print_evaluation(evaluation, as_json=as_json)
+    engine = restorer.backend.facts
+    form = next((form for form, asked in forms.items() if asked), None)
+    with Display(quiet=form is not None) as display:
+        display.say(_chosen(choice, engine))
+        methods = methods_of(restorer, baselines=baselines)
+        evaluation = run(methods, selection, facts_of(engine, settings), display.progress)
+        for error in evaluation.failed:
+            display.say(f"deal: {error}")
+    if form is None:
+        console = Console(highlight=False)
+        console.print(evaluation.table(console.width))
+        console.print(evaluation.selection(), markup=False)
+    else:
+        typer.echo(evaluation.text(form))
     if write:
-        _write_evaluation(evaluation, restorer.backend.facts)
+        write_benchmarks(evaluation, Path("docs/benchmarks.md"), _run_facts(engine))
+    if evaluation.failed:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command()
@@ -500,22 +642,25 @@ def _chosen(choice: Choice, facts: Facts) -> str:
     )
 
 
-def _print_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
-    from rich.console import Console
+def _folders(
+    clean: Sequence[Path] | None, degraded: Sequence[Path] | None, more: Sequence[Path] | None
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Clean and degraded folders; several may follow one option where it is the only one."""
+    if clean and degraded and more:
+        raise UsageError(
+            "is it clean or degraded?", file=more[0], remedy="repeat --clean or --degraded for it"
+        )
+    spread = tuple(more or ())
+    first, second = tuple(clean or ()), tuple(degraded or ())
+    return (first, second + spread) if second else (first + spread, ())
 
-    if as_json:
-        typer.echo(json.dumps(evaluation.to_json(), indent=2))
-    else:
-        Console().print(evaluation.table())
 
-
-def _write_evaluation(evaluation: Evaluation, facts: Facts) -> None:
+def _run_facts(facts: Facts) -> RunFacts:
     import shlex
 
     from deal_cli.jobs.benchmark_page import commit_of, describe_machine
-    from deal_cli.jobs.evaluate import RunFacts, write_benchmarks
+    from deal_cli.jobs.evaluate import RunFacts
 
     command = shlex.join(["deal", *sys.argv[1:]])
     machine = f"{describe_machine()}; {facts.backend} backend, {facts.precision}"
-    made = RunFacts(machine, commit_of(Path()), facts.weights, facts.sha256, command)
-    write_benchmarks(evaluation, Path("docs/benchmarks.md"), made)
+    return RunFacts(machine, commit_of(Path()), facts.weights, facts.sha256, command)

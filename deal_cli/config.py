@@ -56,7 +56,8 @@ class BlockConfig:
         dilation: of the first convolution.
         column: height of the column context, a convolution along the columns of the residual path,
             each feature for itself; 1 is none. What a whole column shares, and its neighbours do
-            not, is the camera's: a stripe.
+            not, is the camera's: a stripe. Weights of a network without column contexts can be
+            trained on with them: they begin as nothing.
     """
 
     kind: Literal["stm", "ssm"]
@@ -87,7 +88,7 @@ class BlockConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of the enhancer N_E.
+    """Sizes of the enhancer N_E; weights that a training starts from must have the same.
 
     Attributes:
         channels: of the picture (1 for thermal; 3 in the published network).
@@ -174,9 +175,9 @@ class SamplerConfig:
             above 1 favours mild ones.
         least_severity: below it a degradation cannot be told from a clean picture, and clean
             pictures have odds of their own.
-        odds: relative odds of each operation.
+        odds: relative odds of each operation; a table in a file replaces this one whole.
         average: in place of a sequence, the mean of all operations' pictures, which no camera
-            makes: the "average of degradations" of the paper's ablation.
+            makes: the "average of degradations" of the paper's ablation, for comparison only.
     """
 
     count_odds: tuple[float, ...] = (0.05, 0.65, 0.16, 0.09, 0.05)
@@ -208,9 +209,10 @@ class GeneratorConfig:
     Attributes:
         rounds: R, the most operations in one attack.
         width: feature channels.
-        bounds: what it chooses from, and the largest severity of each. What hardly differs from a
-            scene is bounded most: of shading as strong as it can be, N_G would choose nothing else.
-            Contrast is left out: it is not the enhancer's to restore.
+        bounds: what it chooses from, and the largest severity of each; a table in a file replaces
+            this one whole. What hardly differs from a scene is bounded most: of shading as strong
+            as it can be, N_G would choose nothing else. Contrast is left out: it is not the
+            enhancer's to restore.
         budget: the largest sum of severities in one attack.
         least_kept: of the clean picture's information, the least share that an attack leaves, as
             the squared correlation of the two: N_G shall not win by erasing.
@@ -264,7 +266,7 @@ class AdversaryConfig:
             step, and N_E does not change much in a few.
         pictures: clean crops in one step of N_G.
         attacks: on each of them, whose mean harm is the measure for each one's.
-        share: of N_E's batch that N_G degrades; the rest is sampled at random.
+        share: of N_E's batch that N_G degrades; the rest is sampled at random; 0 is no adversary.
         learning_rate: of N_G (Adam).
         diversity: weight of the entropy of N_G's choices, in units of the loss: what is worse for
             N_E by this much is e times as likely.
@@ -309,9 +311,16 @@ class AdversaryConfig:
 
 @dataclass(frozen=True)
 class ToneConfig:
-    """One training of the tone predictor (`jobs/train_tone.py`); no steps, no predictor.
+    """One training of the tone predictor (`jobs/train_tone.py`), after the enhancer's.
 
     A training that starts from weights keeps theirs.
+
+    Attributes:
+        steps: of the optimiser; 0 trains no predictor.
+        batch: thumbnails a step.
+        width: feature channels.
+        learning_rate: peak of the schedule.
+        seed: of initial weights and of everything drawn.
     """
 
     steps: int = 3000
@@ -336,7 +345,7 @@ class TrainConfig:
         generator: sizes and limits of N_G.
         adversary: when and how N_G takes part.
         tone: training of the tone predictor, after the enhancer's.
-        steps: of N_E; the cosine schedule ends there.
+        steps: of N_E's optimiser; the cosine schedule ends there (`--budget`).
         batch: crops a step, in each process.
         crop: edge of a crop in pixels, a multiple of the stride.
         border: pixels cut from each edge of every training picture.
@@ -349,10 +358,10 @@ class TrainConfig:
         clip: largest norm of the gradient.
         ema: decay of the averaged weights, which are the ones kept.
         objective: "log_mse", each picture's log squared error; "detailed", the same with small
-            things weighed more; or "published", L1 and SSIM.
+            things of much contrast weighed more; or "published", .75 L1 - 1.1 SSIM.
         validate_every: steps between validations; 0 is a tenth of all steps.
-        seed: of initial weights and of everything drawn.
-        precision: "auto" is bfloat16 autocast where the processor has it.
+        seed: of initial weights and of everything drawn (`--seed`).
+        precision: "auto" is bfloat16 autocast where the hardware has it.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)

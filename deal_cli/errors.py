@@ -14,12 +14,20 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every ``deal`` command."""
+    """The exit codes of every ``deal`` command.
+
+    Attributes:
+        OK: all done.
+        FAILED: something was tried and failed; the rest is done.
+        USAGE: nothing was tried: no such file or option, an unknown key, two inputs for one output.
+        UNAVAILABLE: no such backend, device or usable weights.
+        INTERRUPTED: stopped by Ctrl-C or SIGTERM; finished files are whole.
+    """
 
     OK = 0
-    FAILED = 1  # something was tried and failed
-    USAGE = 2  # nothing was tried
-    UNAVAILABLE = 3  # no such backend, device or usable weights
+    FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
     INTERRUPTED = 130
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DEAL_TEST_DATA", ROOT.parent / "shared" / "data"))
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +28,15 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip("needs the real pictures beside the checkout, or in DEAL_TEST_DATA")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The Chromium that the tests marked `browser` drive."""
+    found = None if _missing_browser() else _chromium()
+    if found is None:
+        pytest.skip(_missing_browser() or "")
+    return found
 
 
 @pytest.fixture
@@ -51,8 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             )
         if item.get_closest_marker("gpu") and not _has_gpu():
             item.add_marker(pytest.mark.skip("needs an NVIDIA GPU that torch can use"))
-        if item.get_closest_marker("browser") and not _has_browser():
-            item.add_marker(pytest.mark.skip("needs Playwright with a Chromium of its own"))
+        if item.get_closest_marker("browser") and (missing := _missing_browser()):
+            item.add_marker(pytest.mark.skip(missing))
 
 
 @cache
@@ -63,10 +74,21 @@ def _has_gpu() -> bool:
 
 
 @cache
-def _has_browser() -> bool:
+def _missing_browser() -> str | None:
+    """What the tests in a browser lack here; None where they can run."""
     if importlib.util.find_spec("playwright") is None:
-        return False
+        return "needs Playwright (pip install playwright)"
+    if _chromium() is None:
+        return f"needs a Chromium (playwright install chromium, or one of {', '.join(CHROMIUMS)})"
+    return None
+
+
+@cache
+def _chromium() -> Path | None:
+    """Playwright's own Chromium, which is sure to fit it, or else one on PATH."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        return Path(playwright.chromium.executable_path).exists()
+        own = Path(playwright.chromium.executable_path)
+    found = [own] if own.exists() else [Path(p) for p in map(shutil.which, CHROMIUMS) if p]
+    return found[0] if found else None

@@ -73,18 +73,20 @@ class Shared:
     tone: Tone | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Restored:
     """A restored picture and what was decided on the way.
 
     Attributes:
         frame: the result, in the source's own numbers, dtype and metadata.
+        source: `(H, W)`, what it was made of, as it was read.
         range: the source values that became 0 and 1.
         tone: the map that was applied; None when tone was kept.
         fidelity: how far it is from its source; None where no pixel holds a measurement.
     """
 
     frame: Frame
+    source: Values
     range: tuple[float, float]
     tone: Tone | None
     fidelity: Fidelity | None
@@ -209,12 +211,12 @@ class Restorer:
             apply_bound(out, work.original, limit, frame.dtype)
         nodata = frame.metadata.nodata
         keep_off_nodata(out, work.original, frame.dtype, nodata, work.gaps)
+        read = frame.values if frame.original is None else frame.original
         if work.gaps is not None:
-            read = frame.values if frame.original is None else frame.original
             out[work.gaps] = read[work.gaps]
         fidelity = measure(work.original, out, Numbers.of(frame), work.gaps)
         restored = replace(frame, values=out, original=None)
-        return Restored(restored, (work.low, work.high), tone, fidelity)
+        return Restored(restored, read, (work.low, work.high), tone, fidelity)
 
     def _add_corrections(self, works: Sequence[_Work]) -> None:
         """Write `source (H, W)` plus the network's correction into every `out`, tile by tile."""

@@ -21,6 +21,7 @@ from deal_cli.imaging.clip_files import check_clip_target, create_clip, open_cli
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.whole import exists, make_folder
 from deal_cli.jobs.pipeline import overlapped, told
+from deal_cli.jobs.report_page import Shown
 from deal_cli.jobs.restoration import Restoration
 from deal_cli.jobs.restore_outcome import Outcome, Summary
 from deal_cli.jobs.restore_plan import Planned
@@ -80,6 +81,8 @@ def _restore_frames(
     """Restore every frame in order; nothing is left in memory but what is on its way."""
     summary: Summary | None = None
     fidelity = FidelityOfMany()
+    shown: list[Shown] = []
+    picked = _picked(clip.count)
     with contextlib.closing(_frames(restoration, clip, found)) as frames:
         for done, restored in enumerate(frames, 1):
             writer.add(restoration.written(restored.frame))
@@ -87,10 +90,17 @@ def _restore_frames(
                 summary = restoration.summarise(restored, found)
             if restored.fidelity is not None:
                 fidelity.add(restored.fidelity)
+            if done in picked:
+                shown += restoration.shown(f"{name}, frame {done}", restored)
             restoration.progress(done, clip.count, f"{name}: restoring")
     if summary is None:
         raise PictureError("holds no frames", remedy="check how it was made")
-    return replace(summary, fidelity=fidelity.result(), frames=done)
+    return replace(summary, fidelity=fidelity.result(), frames=done, shown=tuple(shown))
+
+
+def _picked(count: int | None) -> set[int]:
+    """The frames, from 1, that a report shows: the first, the middle and the last, if known."""
+    return {1} if count is None else {1, (count + 1) // 2, count}
 
 
 def _frames(restoration: Restoration, clip: Clip, found: Survey) -> Generator[Restored]:

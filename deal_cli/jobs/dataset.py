@@ -19,9 +19,10 @@ from deal_cli.engine.ranges import measure_range
 from deal_cli.errors import UsageError
 from deal_cli.imaging.files import PICTURE_SUFFIXES, read_frame
 from deal_cli.imaging.gaps import fill_gaps
-from deal_cli.jobs.evaluate import Clean, centre_crop, evenly_spaced
+from deal_cli.jobs.cases import centre_crop, evenly_spaced
 from deal_cli.jobs.holdout import hold_out
 from deal_cli.jobs.plan import natural
+from deal_cli.jobs.protocol import Clean
 
 if TYPE_CHECKING:
     from deal_cli.model.crops import Pyramid

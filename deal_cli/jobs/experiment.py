@@ -26,7 +26,8 @@ from deal_cli.engine.backends import Request
 from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.imaging.files import PICTURE_SUFFIXES
 from deal_cli.jobs.benchmark_page import commit_of, describe_machine, write_section
-from deal_cli.jobs.evaluate import evaluate, evenly_spaced
+from deal_cli.jobs.cases import Selection, evenly_spaced
+from deal_cli.jobs.evaluate import evaluate, methods_of
 from deal_cli.jobs.train_views import VALIDATION_TASKS
 from deal_cli.mapping import load_toml
 
@@ -112,10 +113,10 @@ class Experiment:
         if not note.is_file():
             weights = str(self.out / arm.folder / "last" / "enhancer.safetensors")
             restorer, _ = open_restorer(Request("cpu", weights), Settings(tone="keep"))
-            evaluation = evaluate(
-                lambda frame: restorer.restore(frame).frame, self.clean, VALIDATION_TASKS
-            )
-            scores = {mean.task: mean.restored.psnr_after_fit for mean in evaluation.means()}
+            selection = Selection(tuple(self.clean), tasks=VALIDATION_TASKS)
+            _, ours = methods_of(restorer, baselines=False)
+            means = evaluate([ours], selection).means
+            scores = {mean.task: mean.scores["psnr_after_fit"].mean for mean in means}
             note.write_text(json.dumps(scores), encoding="utf-8")
         table: dict[str, float] = json.loads(note.read_text(encoding="utf-8"))
         return table
@@ -215,7 +216,7 @@ def _attack_crops(folders: Iterable[Path]) -> torch.Tensor:
     import torch
 
     from deal_cli.imaging.files import read_frame
-    from deal_cli.jobs.evaluate import PER_SET, centre_crop, select_pictures
+    from deal_cli.jobs.cases import PER_SET, centre_crop, select_pictures
 
     crops = [
         centre_crop(read_frame(path).values, ATTACK_CROP) / np.float32(255)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,21 @@ Grey = NDArray[np.uint8]
 Unit = NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """A clean picture in memory, named as its degradations are seeded.
+
+    Attributes:
+        set: the name of its folder.
+        stem: its file name without the suffix.
+        unit: `(H, W)`, multiples of 1/255 in `[0, 1]`, 11 pixels or more on each side.
+    """
+
+    set: str
+    stem: str
+    unit: Unit
+
+
 def degrade_for_task(clean: Unit, task: str, set_name: str, stem: str) -> Grey:
     """Return a clean picture degraded as `task` says, always to the same pixels.
 
@@ -51,6 +67,20 @@ def degrade_for_task(clean: Unit, task: str, set_name: str, stem: str) -> Grey:
     check_tasks([task])
     rng = np.random.default_rng(zlib.crc32(f"{set_name}__{stem}|{task}".encode()))
     return to_grey(255.0 * np.clip(_degrade(clean, task, rng), 0.0, 1.0))
+
+
+def small_for_task(clean: Unit, task: str) -> Grey | None:
+    """Return the small picture behind `sr2` and `sr4`, as a file of 8 bits holds it.
+
+    Args:
+        clean: `(H, W)`, `[0, 1]`.
+        task: one of `TASKS`.
+
+    Returns:
+        `(H // f, W // f)`, grey levels 0…255; None for every other task.
+    """
+    factor = {"sr2": 2, "sr4": 4}.get(task)
+    return None if factor is None else to_grey(255.0 * np.clip(_reduced(clean, factor), 0.0, 1.0))
 
 
 def check_tasks(tasks: Iterable[str]) -> None:
@@ -106,13 +136,22 @@ def _degrade(x: Unit, task: str, rng: np.random.Generator) -> NDArray[np.floatin
 
 def _resampled(x: Unit, factor: int) -> Unit:
     """Return the picture made smaller by `factor` and brought back, bicubic both ways."""
+    height, width = x.shape
+    return _bicubic(_reduced(x, factor), (width, height))
+
+
+def _reduced(x: Unit, factor: int) -> Unit:
+    """Return the picture made smaller by `factor`, bicubic."""
+    height, width = x.shape
+    return _bicubic(x, (max(1, width // factor), max(1, height // factor)))
+
+
+def _bicubic(x: Unit, size: tuple[int, int]) -> Unit:
+    """Return the picture at another width and height."""
     from PIL import Image
 
-    height, width = x.shape
-    small = (max(1, width // factor), max(1, height // factor))
-    bicubic = Image.Resampling.BICUBIC
     picture = Image.fromarray(np.ascontiguousarray(x, dtype=np.float32))
-    return np.asarray(picture.resize(small, bicubic).resize((width, height), bicubic))
+    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
 
 
 def _blurred(x: Unit) -> Unit:

@@ -7,7 +7,7 @@ the network, and the unit; files and their order are the business of `restore` a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deal_cli.engine.pattern import Pattern
@@ -17,9 +17,11 @@ from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.resize import enlarge
 from deal_cli.imaging.whole import make_folder
 from deal_cli.jobs.flight import Kind
+from deal_cli.jobs.report_page import Shown
 from deal_cli.jobs.restore_outcome import Summary
 from deal_cli.jobs.restore_plan import RestoreRequest
 from deal_cli.jobs.sequence import Progress, Survey, survey, without_pattern
+from deal_cli.jobs.shown import show
 
 
 @dataclass
@@ -132,6 +134,21 @@ class Restoration:
             fidelity=restored.fidelity,
             finding=common.finding if common else None,
         )
+
+    def shown(self, name: str, restored: Restored) -> tuple[Shown, ...]:
+        """A restored frame beside its source, as both are written, if a report is to show it."""
+        if not self.request.show:
+            return ()
+        before = replace(restored.frame, values=restored.source)
+        low, high = restored.range
+        tone = restored.tone
+        more = (
+            ("seen as 0 and 1", f"{low:g} and {high:g}"),
+            ("tone", f"gain {tone.gain:.2f} offset {tone.offset:+.2f}" if tone else "kept"),
+        )
+        pair = self.written(before), self.written(restored.frame)
+        degrees = self.request.unit == "celsius"
+        return (show(name, *pair, restored.fidelity, more, degrees=degrees),)
 
     def _enlarged(self, frame: Frame) -> Frame:
         return enlarge(frame, self.request.scale, max_pixels=self.request.max_pixels)

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -184,7 +184,8 @@ class Batch:
         else:
             make_folder(item.target.parent)
             write_frame(frame, item.target, compression=compression)
-        return self.restoration.summarise(restored, found)
+        summary = self.restoration.summarise(restored, found)
+        return replace(summary, shown=self.restoration.shown(str(item.source or STREAM), restored))
 
     def _suffix(self, item: Item, frame: Frame) -> str:
         """The format for standard output: the input's own, or TIFF for counts of a camera."""

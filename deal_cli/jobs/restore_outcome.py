@@ -11,6 +11,7 @@ from deal_cli.engine.pattern_estimate import Finding
 from deal_cli.errors import DealError
 from deal_cli.jobs.flight import Flown, Kind
 from deal_cli.jobs.plan import STREAM, Item
+from deal_cli.jobs.report_page import Shown
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Summary:
         fidelity: how far it is from its source; of a clip, over all its frames.
         finding: what was found of its sequence's fixed pattern, where somebody looked.
         frames: of a clip; None of a picture.
+        shown: for a report, the picture before and after, or some frames of a clip.
     """
 
     width: int
@@ -38,6 +40,7 @@ class Summary:
     fidelity: Fidelity | None
     finding: Finding | None = None
     frames: int | None = None
+    shown: tuple[Shown, ...] = ()
 
     def __str__(self) -> str:
         low, high = self.range

@@ -54,6 +54,7 @@ class RestoreRequest:
         find_pattern: look for the fixed pattern of every sequence.
         pattern: a file with the fixed pattern to take off every picture and frame.
         save_pattern: where to keep the pattern that was found in the only sequence.
+        show: keep every picture before and after in its outcome, for a report.
     """
 
     inputs: Sequence[str]
@@ -72,6 +73,7 @@ class RestoreRequest:
     find_pattern: bool = True
     pattern: Path | None = None
     save_pattern: Path | None = None
+    show: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import numpy as np
 from deal_cli.config import TrainConfig
 from deal_cli.engine.restorer import Restorer, Settings
 from deal_cli.engine.torch_backend import TorchBackend
-from deal_cli.jobs.evaluate import Clean, means, score_pictures
-from deal_cli.jobs.protocol import TASKS
+from deal_cli.imaging.frame import Frame
+from deal_cli.jobs.protocol import TASKS, Clean, degrade_for_task, to_grey
+from deal_cli.model.metrics import psnr_after_fit
 
 if TYPE_CHECKING:
     import torch
@@ -75,10 +76,20 @@ def validate(network: Enhancer, pictures: Sequence[Clean], device: torch.device)
     What a task has above `CEILING` does not count.
     """
     restorer = Restorer(TorchBackend(network, device, "training", ""), Settings(tone="keep"))
-    rows = score_pictures(lambda frame: restorer.restore(frame).frame, pictures, VALIDATION_TASKS)
-    psnr = {mean.task: mean.restored.psnr_after_fit for mean in means(rows)}
+    psnr = {task: _mean_psnr(restorer, pictures, task) for task in VALIDATION_TASKS}
     score = float(np.mean([min(value, CEILING) for value in psnr.values()]))
     return {"score": score, "psnr_after_fit": psnr}
+
+
+def _mean_psnr(restorer: Restorer, pictures: Sequence[Clean], task: str) -> float:
+    """The mean PSNR in dB of restored pictures, rounded to 8 bits, after the best fit of each."""
+    values = []
+    for clean in pictures:
+        degraded = degrade_for_task(clean.unit, task, clean.set, clean.stem)
+        restored = restorer.restore(Frame(degraded.astype(np.float32), np.dtype(np.uint8))).frame
+        unit = to_grey(restored.values).astype(np.float32) / np.float32(255)
+        values.append(psnr_after_fit(unit, clean.unit))
+    return float(np.mean(values))
 
 
 def sample_grid(

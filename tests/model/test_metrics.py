@@ -1,16 +1,18 @@
-"""PSNR, SSIM and the affine fit: worked by hand, as properties, and against scikit-image."""
+"""PSNR, SSIM, the affine fit and the hot spot: by hand, as properties, against other libraries."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import peak_signal_noise_ratio
+from torchmetrics.functional.image import structural_similarity_index_measure
 
-from deal_cli.model.metrics import affine_fit, psnr, psnr_after_fit, ssim
+from deal_cli.model.metrics import affine_fit, hot_spot_error, psnr, psnr_after_fit, ssim
 
 SHAPES = st.tuples(st.integers(11, 24), st.integers(11, 24))
 UNIT = st.floats(0, 1, width=32)
@@ -30,6 +32,15 @@ def random_pair(seed: int, shape: tuple[int, int]) -> tuple[NDArray[np.float32],
     clean /= clean.max()
     noisy = np.clip(clean + rng.normal(0, 0.1, shape), 0, 1)
     return clean.astype(np.float32), noisy.astype(np.float32)
+
+
+def torchmetrics_ssim(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """The mean over the windows that lie fully inside; its own padding is another than ours."""
+    x, y = (torch.from_numpy(np.ascontiguousarray(picture))[None, None] for picture in (a, b))
+    _, similarity = structural_similarity_index_measure(
+        x, y, sigma=1.5, data_range=1.0, return_full_image=True
+    )
+    return similarity[..., 5:-5, 5:-5].mean().item()
 
 
 def test_psnr_of_a_tenth_everywhere_is_twenty_decibels() -> None:
@@ -63,19 +74,11 @@ def test_ssim_of_two_flat_pictures_is_their_luminance_term() -> None:
 
 @pytest.mark.parametrize("shape", [(11, 11), (40, 64), (65, 33)])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_metrics_agree_with_scikit_image(shape: tuple[int, int], seed: int) -> None:
+def test_psnr_agrees_with_scikit_image_and_ssim_with_torchmetrics(
+    shape: tuple[int, int], seed: int
+) -> None:
     clean, noisy = (picture.astype(np.float64) for picture in random_pair(seed, shape))
-    # σ 1.5 cut at 3.5 σ is an 11×11 window; scikit-image leaves 5 px of the map out by itself.
-    reference = structural_similarity(
-        clean,
-        noisy,
-        gaussian_weights=True,
-        sigma=1.5,
-        truncate=3.5,
-        use_sample_covariance=False,
-        data_range=1.0,
-    )
-    assert ssim(clean, noisy) == pytest.approx(reference, abs=1e-9)
+    assert ssim(clean, noisy) == pytest.approx(torchmetrics_ssim(clean, noisy), abs=1e-9)
     assert psnr(clean, noisy) == pytest.approx(
         peak_signal_noise_ratio(clean, noisy, data_range=1.0), abs=1e-9
     )
@@ -83,18 +86,16 @@ def test_metrics_agree_with_scikit_image(shape: tuple[int, int], seed: int) -> N
 
 def test_ssim_with_no_border_is_the_mean_of_the_whole_mirrored_map() -> None:
     clean, noisy = (picture.astype(np.float64) for picture in random_pair(5, (30, 20)))
-    _, whole = structural_similarity(
-        clean,
-        noisy,
-        gaussian_weights=True,
-        sigma=1.5,
-        truncate=3.5,
-        use_sample_covariance=False,
-        data_range=1.0,
-        full=True,
-    )
-    assert ssim(clean, noisy, border=0) == pytest.approx(float(whole.mean()), abs=1e-9)
-    assert ssim(clean, noisy, border=8) == pytest.approx(float(whole[8:-8, 8:-8].mean()), abs=1e-9)
+    whole = torchmetrics_ssim(*(np.pad(picture, 5, mode="symmetric") for picture in (clean, noisy)))
+    assert ssim(clean, noisy, border=0) == pytest.approx(whole, abs=1e-9)
+    within = torchmetrics_ssim(clean[3:-3, 3:-3], noisy[3:-3, 3:-3])
+    assert ssim(clean, noisy, border=8) == pytest.approx(within, abs=1e-9)
+
+
+def test_ssim_of_single_precision_is_that_of_double_precision() -> None:
+    clean, noisy = random_pair(7, (24, 24))
+    doubled = ssim(clean.astype(np.float64), noisy.astype(np.float64))
+    assert ssim(clean, noisy) == doubled
 
 
 def test_affine_fit_finds_the_gain_and_offset_it_was_given() -> None:
@@ -121,6 +122,47 @@ def test_psnr_after_fit_does_not_see_tone() -> None:
     assert psnr_after_fit(0.3 * clean.astype(np.float64) + 0.4, clean) == pytest.approx(70.0)
 
 
+def test_hot_spot_error_worked_by_hand() -> None:
+    clean, picture = np.full((6, 8), 0.2), np.full((6, 8), 0.2)
+    clean[1:4, 1:4] = 0.8  # a spot of exactly one window: its mean is .8
+    picture[2, 5] = 1.1  # one hot pixel: (8 · .2 + 1.1) / 9 = .3
+    assert hot_spot_error(picture, clean) == pytest.approx(0.3 - 0.8)
+    assert hot_spot_error(clean, picture) == pytest.approx(0.8 - 0.3)
+    assert hot_spot_error(picture, clean, window=1) == pytest.approx(1.1 - 0.8)
+    # Squares of 4 pixels: .8 in the spot, (3 · .2 + 1.1) / 4 = .425 about the pixel.
+    assert hot_spot_error(picture, clean, window=2) == pytest.approx(0.425 - 0.8)
+
+
+def test_hot_spot_error_does_not_ask_where_the_spot_lies() -> None:
+    clean, _ = random_pair(8, (20, 24))
+    assert hot_spot_error(clean[::-1, ::-1], clean) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_corner_is_no_spot_of_its_own() -> None:
+    # The windows lie inside, so the one about the corner's pixel holds 8 cold ones.
+    corner = np.zeros((5, 5))
+    corner[0, 0] = 0.9
+    assert hot_spot_error(corner, np.zeros((5, 5))) == pytest.approx(0.1)
+
+
+def test_a_picture_smaller_than_the_spot_is_refused() -> None:
+    assert hot_spot_error(np.ones((3, 3)), np.zeros((3, 3))) == 1.0
+    with pytest.raises(ValueError, match="no window of 3 px lies inside a picture of 5×2"):
+        hot_spot_error(np.ones((2, 5)), np.zeros((2, 5)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(pairs(), st.floats(-0.5, 0.5))
+def test_hot_spot_error_turns_its_sign_and_follows_an_offset(
+    pair: tuple[NDArray[np.float32], NDArray[np.float32]], offset: float
+) -> None:
+    a, b = (picture.astype(np.float64) for picture in pair)
+    error = hot_spot_error(a, b)
+    assert hot_spot_error(b, a) == -error
+    assert hot_spot_error(a + offset, b) == pytest.approx(error + offset, abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
 @given(pairs())
 def test_psnr_after_fit_is_never_below_psnr(
     pair: tuple[NDArray[np.float32], NDArray[np.float32]],
@@ -128,6 +170,7 @@ def test_psnr_after_fit_is_never_below_psnr(
     assert psnr_after_fit(*pair) >= psnr(*pair) - 1e-6
 
 
+@settings(max_examples=40, deadline=None)
 @given(pairs())
 def test_metrics_do_not_depend_on_the_order_and_stay_in_range(
     pair: tuple[NDArray[np.float32], NDArray[np.float32]],
@@ -139,6 +182,7 @@ def test_metrics_do_not_depend_on_the_order_and_stay_in_range(
     assert -1.0 <= ssim(a, b) <= 1.0 + 1e-9
 
 
+@settings(max_examples=40, deadline=None)
 @given(pairs())
 def test_metrics_do_not_change_when_both_pictures_are_turned(
     pair: tuple[NDArray[np.float32], NDArray[np.float32]],
@@ -148,7 +192,7 @@ def test_metrics_do_not_change_when_both_pictures_are_turned(
     assert psnr(np.rot90(a), np.rot90(b)) == pytest.approx(psnr(a, b), abs=1e-9)
 
 
-@pytest.mark.parametrize("metric", [psnr, ssim, psnr_after_fit])
+@pytest.mark.parametrize("metric", [psnr, ssim, psnr_after_fit, hot_spot_error])
 def test_pictures_of_two_shapes_are_refused(metric: object) -> None:
     assert callable(metric)
     with pytest.raises(ValueError, match="one shape"):
@@ -158,3 +202,8 @@ def test_pictures_of_two_shapes_are_refused(metric: object) -> None:
 def test_a_picture_within_its_borders_alone_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing is left"):
         ssim(np.zeros((10, 30)), np.zeros((10, 30)))
+
+
+def test_a_picture_smaller_than_the_window_of_ssim_is_refused() -> None:
+    with pytest.raises(ValueError, match="SSIM needs 11 px on each side, not 30×10"):
+        ssim(np.zeros((10, 30)), np.zeros((10, 30)), border=0)

@@ -1,0 +1,126 @@
+"""A first minute: scenes are drawn, degraded ever more severely, restored, and shown on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from deal_cli.engine.backends import Request
+from deal_cli.engine.degrader import Degrader
+from deal_cli.engine.ranges import measure_range
+from deal_cli.engine.restorer import Settings, open_restorer
+from deal_cli.errors import UsageError
+from deal_cli.imaging.files import write_frame
+from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.scenes import draw_scene
+from deal_cli.imaging.whole import make_folder
+from deal_cli.jobs.degrade import SEVERITIES
+from deal_cli.jobs.report import about, facts_of_engine, facts_of_run
+from deal_cli.jobs.report_page import ReportWriter
+from deal_cli.jobs.shown import show
+from deal_cli.model.metrics import psnr
+
+#: Seed of a scene and what its camera gives: pictures after gain control, and raw counts.
+SCENES: tuple[tuple[int, Literal["uint8", "uint16"]], ...] = (
+    (0, "uint8"),
+    (1, "uint16"),
+    (2, "uint8"),
+)
+LEVELS = ("low", "medium", "high", "max")
+HEIGHT, WIDTH = 512, 640
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What was made.
+
+    Attributes:
+        page: that shows it.
+        pictures: how many degraded pictures were restored.
+        gain: how many dB nearer to their scenes they are, on the mean.
+    """
+
+    page: Path
+    pictures: int
+    gain: float
+
+    def __str__(self) -> str:
+        return f"{self.pictures} pictures, {self.gain:+.1f} dB nearer to their scenes on the mean"
+
+
+def demo(
+    engine: Request,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    command: Sequence[str] = (),
+    on_progress: Progress = lambda done, total: None,
+) -> Demonstration:
+    """Draw scenes, degrade each at four severities, restore them, and write a page.
+
+    Args:
+        engine: backend and weights.
+        out: folder of `clean`, `degraded` and `restored` pictures and of `report.html`.
+        overwrite: write into a folder that holds something.
+        command: as it was typed.
+        on_progress: called after each picture with the number done and the number of all.
+
+    Raises:
+        UsageError: the folder holds something.
+        OutputError: it cannot be written to.
+        BackendError: the backend asked for cannot be had.
+        WeightsError: weights are missing or damaged.
+    """
+    if not overwrite and out.is_dir() and any(out.iterdir()):
+        raise UsageError("holds files", file=out, remedy="give -o another folder, or --overwrite")
+    make_folder(out)
+    page, gains = out / "report.html", []
+    with ReportWriter(page, overwrite=overwrite) as writer:
+        restorer, choice = open_restorer(engine, Settings())
+        degrader = _degrader()
+        total = len(SCENES) * len(LEVELS)
+        for seed, dtype in SCENES:
+            clean = draw_scene(seed, HEIGHT, WIDTH, dtype)
+            _write(clean, out / "clean" / f"scene{seed}.png")
+            for level in LEVELS:
+                name = f"scene{seed}-{level}.png"
+                rng = np.random.default_rng(seed)  # the same attack, ever more of it
+                degraded = degrader.degrade(clean, rng, SEVERITIES[level]).frame
+                restored = restorer.restore(degraded)
+                _write(degraded, out / "degraded" / name)
+                _write(restored.frame, out / "restored" / name)
+                before, after = (_psnr(frame, clean) for frame in (degraded, restored.frame))
+                told = ("PSNR to the scene", f"{before:.1f} → {after:.1f} dB")
+                writer.add(show(name, degraded, restored.frame, restored.fidelity, (told,)))
+                gains.append(after - before)
+                on_progress(len(gains), total)
+        made = Demonstration(page, total, float(np.mean(gains)))
+        facts = (*facts_of_run(command), *facts_of_engine(choice, restorer.backend.facts))
+        writer.close(about("Drawn scenes, degraded and restored", facts, (str(made),)))
+    return made
+
+
+def _degrader() -> Degrader:
+    import torch
+
+    from deal_cli.model.weights import GENERATOR, load_generator
+
+    return Degrader(torch.device("cpu"), load_generator(GENERATOR))
+
+
+def _write(frame: Frame, path: Path) -> None:
+    make_folder(path.parent)
+    write_frame(frame, path)
+
+
+def _psnr(frame: Frame, clean: Frame) -> float:
+    """In dB, on the range of the clean picture."""
+    low, high = measure_range(clean, "auto")
+    span = np.float32(high - low)
+    return psnr((frame.values - np.float32(low)) / span, (clean.values - np.float32(low)) / span)
