@@ -214,7 +214,7 @@ def restore(
                 outcomes = reported(outcomes, page, (*made, *facts_of_settings(request)))
             told.follow(outcomes, len(batch.planned), facts)
             if page is not None and not quiet:
-                display.say(f"deal: {report}: {page.size}")
+                display.say(f"deal: {report}: {page.written}")
             if save_pattern is not None and batch.restoration.unsaved is not None:
                 cause = f"was not written: {batch.restoration.unsaved}"
                 raise DealError(cause, file=save_pattern, remedy="give a clip in which things move")

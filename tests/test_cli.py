@@ -343,24 +343,6 @@ def test_an_interrupted_batch_is_exit_130_and_leaves_whole_files(tmp_path: Path)
 # --- the other commands --------------------------------------------------------------------------
 
 
-def test_evaluate_prints_one_json_document_and_stripes_are_removed(tmp_path: Path) -> None:
-    clean = tmp_path / "scenes"
-    clean.mkdir()
-    for seed in range(2):
-        write_frame(draw_scene(seed, 96, 128), clean / f"{seed}.png")
-    options = ("--tasks", "clean,stripe02", "--per-set", "2", "--crop", "96", "--json")
-    result = deal("evaluate", "--clean", clean, *options)
-    assert result.returncode == 0, result.stderr
-    scores = json.loads(result.stdout)
-    assert (scores["per_set"], scores["crop"]) == (2, 96)
-    of_clean, of_stripes = scores["tasks"]
-    assert (of_clean["task"], of_stripes["task"]) == ("clean", "stripe02")
-    assert of_clean["input"]["psnr"] == 70
-    assert of_clean["restored"]["psnr"] > 35
-    assert of_stripes["restored"]["psnr"] > of_stripes["input"]["psnr"]
-    assert len(scores["pictures"]) == 4
-
-
 def test_doctor_finds_a_healthy_installation() -> None:
     result = deal("doctor")
     assert result.returncode == 0, result.stdout + result.stderr

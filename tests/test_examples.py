@@ -23,6 +23,7 @@ import pytest
 import typer
 from command import ROOT
 from imaging import radiometric_files
+from PIL import Image
 
 from deal_cli.cli import app, main
 from deal_cli.config import TrainConfig
@@ -39,8 +40,7 @@ from deal_cli.mapping import load_toml
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 HEIGHT, WIDTH = 48, 64
-CLIP = 96, 128  # height and width of clips, in which a fixed pattern can be found
-FRAMES = 24
+VIEWS, CLIP = 16, (64, 96)  # frames, height and width, in which a fixed pattern can be found
 
 #: What is parsed and not run: a part of the examples, and why.
 PARSED = {
@@ -55,9 +55,10 @@ FAILING = {"deal restore flight/degraded -o restored --weights deal-fast": 1}
 
 #: What lies in the folders and files that are special; all others hold what their suffix says.
 RADIOMETRIC = ("FLIR0042.jpg", "flight", "rjpeg")
-SHUTTERLESS = ("drive.mkv", "later", "next.mkv")
+SHUTTERLESS = {"drive.mkv": VIEWS, "next.mkv": 3, "later": 1}  # frames of one camera
 COLOURED = ("palette.png",)
 PLAIN = {("degrade.md", "flight")}  # pages whose examples name other files in such a folder
+FEW = ("clean_pictures",)  # one picture will do, as it is scored many times
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,14 @@ def examples(page: Path) -> list[Example]:
 
 
 def parsed(words: Sequence[str]) -> dict[str, Any]:
-    """The arguments and options of a command, by the real parser.
-
-    Raises:
-        click's UsageError: there are no such options, or not these values.
-    """
+    """The arguments and options of a command, by the real parser."""
     group: Any = typer.main.get_command(app)
     name, *rest = words
-    return dict(group.commands[name].make_context(f"deal {name}", rest).params)
+    assert name in group.commands, f"there is no deal {name}"
+    try:
+        return dict(group.commands[name].make_context(f"deal {name}", rest).params)
+    except Exception as error:
+        raise AssertionError(f"deal {shlex.join(words)}: {error}") from error
 
 
 # --- what the examples name ----------------------------------------------------------------------
@@ -124,8 +125,8 @@ def scene(seed: int, dtype: str = "uint8", size: tuple[int, int] = (HEIGHT, WIDT
     return draw_scene(seed, *size, dtype)
 
 
-def pan(striped: bool, seed: int = 0, count: int = FRAMES) -> list[Frame]:
-    """16-bit counts of a view that moves across a scene, before a shutterless camera or not."""
+def shutterless(count: int, seed: int) -> list[Frame]:
+    """16-bit counts of a view that moves down and to the right, behind a fixed pattern."""
     height, width = CLIP
     canvas = draw_scene(seed, height + 6 * count, width + 9 * count, "uint16")
     rng = np.random.default_rng(1)
@@ -133,8 +134,8 @@ def pan(striped: bool, seed: int = 0, count: int = FRAMES) -> list[Frame]:
     frames = []
     for at in range(count):
         view = canvas.values[6 * at : 6 * at + height, 9 * at : 9 * at + width]
-        seen = view + striped * offset + rng.normal(0, 15, CLIP)
-        frames.append(replace(canvas, values=np.rint(seen).astype(np.float32)))
+        seen = np.rint(view + offset + rng.normal(0, 15, CLIP)).astype(np.float32)
+        frames.append(replace(canvas, values=seen))
     return frames
 
 
@@ -144,28 +145,26 @@ def make_file(path: Path, kind: str, seed: int) -> None:
     suffix = path.suffix.lower()
     if kind in RADIOMETRIC and suffix in (".jpg", ".jpeg"):
         path.write_bytes(radiometric_files.flir(radiometric_files.counts(HEIGHT, WIDTH)))
-    elif suffix in VIDEO_SUFFIXES:
-        with create_video(path) as writer:
-            for frame in pan(kind in SHUTTERLESS, seed):
-                writer.add(frame)
+    elif kind in SHUTTERLESS:
+        write_frames(path, shutterless(SHUTTERLESS[kind], seed))
+    elif suffix in VIDEO_SUFFIXES or path.stem == "stack":
+        write_frames(path, [scene(seed + at) for at in range(3)])
     elif kind in COLOURED:
         colours = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-        colour_picture(path, colours)
-    elif path.stem == "stack":
-        with create_stack(path) as writer:
-            for frame in pan(striped=False):
-                writer.add(frame)
-    elif kind in SHUTTERLESS:
-        write_frame(pan(striped=True, seed=seed, count=1)[0], path)
+        Image.fromarray(colours).save(path)
     else:
         dtype = "uint16" if suffix in (*STACK_SUFFIXES, ".npy") else "uint8"
         write_frame(scene(seed, dtype), path)
 
 
-def colour_picture(path: Path, colours: Any) -> None:
-    from PIL import Image
-
-    Image.fromarray(colours).save(path)
+def write_frames(path: Path, frames: Sequence[Frame]) -> None:
+    """A video, a stack or, of a single frame, a picture."""
+    if len(frames) == 1:
+        write_frame(frames[0], path)
+        return
+    with (create_video if path.suffix in VIDEO_SUFFIXES else create_stack)(path) as writer:
+        for frame in frames:
+            writer.add(frame)
 
 
 def supply(page: Path, name: str) -> None:
@@ -191,7 +190,7 @@ def supply(page: Path, name: str) -> None:
         flight = folder.name in RADIOMETRIC and (page.name, folder.name) not in PLAIN
         suffix = ".jpg" if flight else ".png"
         inner = folder / "spring" if folder.name == "season" else folder
-        for seed, stem in enumerate("ab"):
+        for seed, stem in enumerate("a" if folder.name in FEW else "ab"):
             make_file(inner / f"{stem}{suffix}", folder.name, seed)
 
 
@@ -248,9 +247,13 @@ def prepare(page: Path, options: dict[str, Any], repeated: bool) -> None:
     out = options.get("out")
     if out is None or str(out) == "-" or repeated:
         return
-    target = Path(out)
-    if not any(Path(str(name)).is_relative_to(target) for name in inputs):
-        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+    if not any(Path(str(name)).is_relative_to(Path(out)) for name in inputs):
+        clear(Path(out))
+
+
+def clear(path: Path) -> None:
+    """Remove a file or a folder, if there is one."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def called(example: Example) -> None:
@@ -278,8 +281,12 @@ def fault(page: Path, example: Example, repeated: bool, patch: pytest.MonkeyPatc
         Path(example.target).write_bytes(out)
         return None if out else f"{example.text}: says nothing"
     made = options.get("out")
-    if made is not None and str(made) != "-" and not options.get("dry_run"):
-        return None if Path(made).exists() else f"{example.text}: writes no {made}"
+    if made is None or str(made) == "-" or options.get("dry_run"):
+        return None
+    if not Path(made).exists():
+        return f"{example.text}: writes no {made}"
+    if str(made) not in example.words:  # where it was not asked to, and others may read
+        clear(Path(made))
     return None
 
 

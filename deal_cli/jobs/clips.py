@@ -21,7 +21,7 @@ from deal_cli.imaging.clip_files import check_clip_target, create_clip, open_cli
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.whole import exists, make_folder
 from deal_cli.jobs.pipeline import overlapped, told
-from deal_cli.jobs.report_page import Shown
+from deal_cli.jobs.report_pack import Packed
 from deal_cli.jobs.restoration import Restoration
 from deal_cli.jobs.restore_outcome import Outcome, Summary
 from deal_cli.jobs.restore_plan import Planned
@@ -81,7 +81,7 @@ def _restore_frames(
     """Restore every frame in order; nothing is left in memory but what is on its way."""
     summary: Summary | None = None
     fidelity = FidelityOfMany()
-    shown: list[Shown] = []
+    shown: list[Packed] = []
     picked = _picked(clip.count)
     with contextlib.closing(_frames(restoration, clip, found)) as frames:
         for done, restored in enumerate(frames, 1):

@@ -20,6 +20,7 @@ from deal_cli.imaging.scenes import draw_scene
 from deal_cli.imaging.whole import make_folder
 from deal_cli.jobs.degrade import SEVERITIES
 from deal_cli.jobs.report import about, facts_of_engine, facts_of_run
+from deal_cli.jobs.report_pack import pack
 from deal_cli.jobs.report_page import ReportWriter
 from deal_cli.jobs.shown import show
 from deal_cli.model.metrics import psnr
@@ -97,7 +98,8 @@ def demo(
                 _write(restored.frame, out / "restored" / name)
                 before, after = (_psnr(frame, clean) for frame in (degraded, restored.frame))
                 told = ("PSNR to the scene", f"{before:.1f} → {after:.1f} dB")
-                writer.add(show(name, degraded, restored.frame, restored.fidelity, (told,)))
+                shown = show(name, degraded, restored.frame, restored.fidelity, (told,))
+                writer.add(pack(shown))
                 gains.append(after - before)
                 on_progress(len(gains), total)
         made = Demonstration(page, total, float(np.mean(gains)))

@@ -217,11 +217,8 @@ def _type(hint: Any) -> str:
 
 def _settings() -> str:
     """Every key of a training's TOML file."""
-    tables: dict[str, type] = {
-        field.name: field.default_factory
-        for field in dataclasses.fields(TrainConfig)
-        if isinstance(field.default_factory, type)
-    }
+    hints = typing.get_type_hints(TrainConfig)
+    tables = {name: cls for name, cls in hints.items() if hasattr(cls, "__dataclass_fields__")}
     parts = ["### At the top of the file", _keys(TrainConfig, leave_out=frozenset(tables))]
     for name, cls in tables.items():
         parts += [f"### `[{name}]`", _about(cls), _keys(cls)]
@@ -283,13 +280,14 @@ def _presets() -> str:
 def _files() -> str:
     """What is read and written: pictures, many frames, videos, and the program's own files."""
     stack = " ".join(f"`{suffix}`" for suffix in STACK_SUFFIXES)
-    makers, counts = " and ".join(radiometric.MAKERS), picture_suffix(Contents(maker="FLIR"))
+    counts = f"`{picture_suffix(Contents(maker='FLIR'))}`; FLIR's with `--unit celsius` as float32"
+    makers = " and ".join(radiometric.MAKERS)
     tiffs = f"{', '.join(COMPRESSIONS)} ({DEFAULT_COMPRESSION} by default), all lossless"
     notes = (
         f"- TIFFs are written with `--compression` {tiffs}.",
         f"- JPEG is written at quality {jpeg.QUALITY} and loses a little; the others lose nothing.",
         f"- TIFFs of many pages ({stack}) are read and written page by page.",
-        f"- Radiometric JPEGs of {makers} are read for their counts, and written as `{counts}`.",
+        f"- Radiometric JPEGs of {makers} are read for their counts, and written as {counts}.",
     )
     return "\n\n".join(
         (

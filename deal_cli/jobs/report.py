@@ -17,6 +17,7 @@ from deal_cli.errors import DealError, UsageError
 from deal_cli.imaging.files import PICTURE_SUFFIXES, read_frame
 from deal_cli.imaging.frame import Frame
 from deal_cli.jobs.plan import natural
+from deal_cli.jobs.report_pack import pack
 from deal_cli.jobs.report_page import About, ReportWriter, Size
 from deal_cli.jobs.restore_outcome import Outcome
 from deal_cli.jobs.restore_plan import RestoreRequest
@@ -82,7 +83,7 @@ def report(request: ReportRequest, on_progress: Progress = lambda done, total: N
         for done, (before, after) in enumerate(pairs, 1):
             try:
                 name = str(before.relative_to(request.before) if len(pairs) > 1 else before.name)
-                writer.add(compare(name, *(_read(path, request) for path in (before, after))))
+                writer.add(pack(compare(name, *(_read(path, request) for path in (before, after)))))
             except DealError as error:
                 error.file = error.file or after
                 failed.append(error)

@@ -2,15 +2,6 @@
 
 A page must not lie about a measurement, so it carries the numbers themselves and no rendering of
 them: its script makes the picture, the differences, profiles and histograms.
-
-How a picture is stored: both its states share one scale, `value = least + step · code`, with codes
-of one byte or two; one code may stand for what was not measured. Whole numbers have a step of 1
-and are exact; others are rounded to at most 65,535 codes from the least to the greatest. A code is
-predicted from its left, upper and upper left neighbours as `median(left, up, left + up − corner)`,
-with 0 outside the picture (Weinberger, Seroussi and Sapiro, "The LOCO-I lossless image compression
-algorithm", IEEE Transactions on Image Processing 9(8), 2000, doi:10.1109/83.855427). The error of
-that, wrapped to the code's bits, is folded: 0, −1, 1, −2 … become 0, 1, 2, 3 …. Its low bytes and
-its high bytes are deflated apart and written in base64.
 """
 
 from __future__ import annotations
@@ -18,57 +9,21 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import io
-import json
 import re
 import tempfile
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
-import numpy as np
-from numpy.typing import NDArray
-
 from deal_cli.errors import OutputError, UsageError
 from deal_cli.imaging.whole import exists, make_folder, written_whole
+from deal_cli.jobs.report_pack import Packed, to_json, visible
 
 SUFFIXES = (".html", ".htm")
-THUMBNAIL = 128  # pixels that a small picture has at most, each way
-WINDOW = (0.5, 99.5)  # percentiles of the source that a small picture shows as black and white
-KNOTS = (2, 17, 129, 1025)  # temperatures that may stand for a calibration, fewest first
-NEAR = 0.002  # K that a temperature between two knots may be off
-PROBES = 4096  # codes at which that is looked at
 
 _BESIDE = re.compile(r"\d{4,}-[0-9a-f]{8}\.js")
-
-Values = NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """One picture of a report.
-
-    Attributes:
-        name: as a person finds it; any characters, not necessarily the only one of its name.
-        before: `(H, W)`, the source's own numbers; NaN or infinite where nothing was measured.
-        after: `(H, W)`, as written.
-        unit: what the numbers are: "grey levels", "counts", "°C", "own numbers".
-        figures: label and value of each fidelity figure, in order.
-        warning: why to look at this one first, if so.
-        celsius: values `(N,)` -> °C `(N,)`, of a calibrated camera.
-    """
-
-    name: str
-    before: Values
-    after: Values
-    unit: str
-    figures: tuple[tuple[str, str], ...]
-    warning: str | None = None
-    celsius: Callable[[Values], Values] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,29 +59,19 @@ class Size:
     page: int
     beside: int
 
+    def __str__(self) -> str:
+        noun = "picture" if self.pictures == 1 else "pictures"
+        beside = f" and {self.beside / 1e6:.1f} MB beside it" if self.beside else ""
+        return f"{self.pictures} {noun}, {self.page / 1e6:.1f} MB{beside}"
+
 
 @dataclass(frozen=True)
-class _Entry:
-    """What the page says of a picture whose numbers lie in the spool."""
+class _Place:
+    """Where the numbers of a picture lie in the spool, and the file beside the page they go to."""
 
-    name: str
-    figures: tuple[tuple[str, str], ...]
-    warning: str | None
-    thumbnail: str
-    width: int
-    height: int
     start: int
     length: int
     file: str
-
-    @property
-    def folder(self) -> str:
-        """What of the name is the same for its neighbours, with a slash at its end."""
-        return self.name[: -len(self.base)]
-
-    @property
-    def base(self) -> str:
-        return self.name.rpartition("/")[2] or self.name
 
 
 class ReportWriter:
@@ -159,7 +104,9 @@ class ReportWriter:
             self._spool: BinaryIO = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
         except OSError as error:
             raise _refused(path, error) from error
-        self._entries: list[_Entry] = []
+        self.written: Size | None = None
+        self._pictures: list[Packed] = []
+        self._places: list[_Place] = []
 
     def __enter__(self) -> Self:
         return self
@@ -172,33 +119,22 @@ class ReportWriter:
     ) -> None:
         self._spool.close()
 
-    def add(self, shown: Shown) -> None:
-        """Encode one more picture.
+    def add(self, packed: Packed) -> None:
+        """Take one more picture.
 
         Raises:
-            ValueError: its two states are not `(H, W)` of one size.
             OutputError: there is no room for it.
         """
-        data = _json(_encoded(shown)).encode("ascii")
-        height, width = shown.before.shape
-        number = len(self._entries) + 1
-        entry = _Entry(
-            name=_visible(shown.name) or "(no name)",
-            figures=shown.figures,
-            warning=shown.warning,
-            thumbnail=_thumbnail(shown),
-            width=width,
-            height=height,
-            start=self._spool.tell(),
-            length=len(data),
-            # Named by its contents too: an old page never meets a new file, nor a cache an old one.
-            file=f"{number:04d}-{hashlib.sha256(data).hexdigest()[:8]}.js",
-        )
+        number, data = len(self._pictures) + 1, packed.data
+        # Named by its contents too: an old page never meets a new file, nor a cache an old one.
+        file = f"{number:04d}-{hashlib.sha256(data).hexdigest()[:8]}.js"
+        place = _Place(self._spool.tell(), len(data), file)
         try:
             self._spool.write(data)
         except OSError as error:
             raise _refused(self._path, error) from error
-        self._entries.append(entry)
+        self._pictures.append(replace(packed, data=b""))
+        self._places.append(place)
 
     def close(self, about: About) -> Size:
         """Write the page, whole or not at all.
@@ -214,7 +150,8 @@ class ReportWriter:
             undo.pop_all()
         if self._folder is not None:
             self._remove_old(self._folder)
-        return Size(len(self._entries), page, beside)
+        self.written = Size(len(self._pictures), page, beside)
+        return self.written
 
     def _write_beside(self, folder: Path, undo: contextlib.ExitStack) -> int:
         """Write a file of each picture's numbers; return their bytes, and how to undo it."""
@@ -222,18 +159,18 @@ class ReportWriter:
             make_folder(folder)
             undo.callback(folder.rmdir)
         total = 0
-        for index, entry in enumerate(self._entries):
-            path = folder / entry.file
+        for index, place in enumerate(self._places):
+            path = folder / place.file
             if not exists(path):
                 undo.callback(path.unlink, missing_ok=True)
             with written_whole(path) as stream:
-                stream.write(f"deal.receive({index},".encode() + self._numbers(entry) + b");\n")
+                stream.write(f"deal.receive({index},".encode() + self._numbers(place) + b");\n")
                 total += stream.tell()
         return total
 
     def _remove_old(self, folder: Path) -> None:
         """Remove the files of a page that was replaced, as far as the system lets go of them."""
-        ours = {entry.file for entry in self._entries}
+        ours = {place.file for place in self._places}
         for path in folder.iterdir():
             if _BESIDE.fullmatch(path.name) and path.name not in ours:
                 with contextlib.suppress(OSError):
@@ -249,18 +186,18 @@ class ReportWriter:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
-            finalize=lambda value: _visible(value) if type(value) is str else value,
+            finalize=lambda value: visible(value) if type(value) is str else value,
         )
         style, script = (_part(environment, name) for name in ("report.css", "report.js"))
         page = environment.get_template("report.html.j2").stream(
             about=about,
-            entries=self._entries,
-            labels=list(dict.fromkeys(label for e in self._entries for label, _ in e.figures)),
+            entries=self._pictures,
+            labels=list(dict.fromkeys(label for e in self._pictures for label, _ in e.figures)),
             policy=_policy(style, script, split=self._folder is not None),
             style=Markup(style),
             script=Markup(script),
-            manifest=Markup(_json(self._manifest())),
-            numbers=() if self._folder is not None else map(self._markup, self._entries),
+            manifest=Markup(to_json(self._manifest())),
+            numbers=() if self._folder is not None else map(self._markup, self._places),
         )
         page.dump(stream, encoding="utf-8")
 
@@ -268,119 +205,25 @@ class ReportWriter:
         """What the script has to know of the pictures before it reads one."""
         files = None
         if self._folder is not None:
-            files = [quote(f"{self._folder.name}/{entry.file}") for entry in self._entries]
+            files = [quote(f"{self._folder.name}/{place.file}") for place in self._places]
         rows = [
             {
                 "name": entry.name,
-                "figures": [[_visible(text) for text in figure] for figure in entry.figures],
-                "warning": None if entry.warning is None else _visible(entry.warning),
+                "figures": entry.figures,
+                "warning": entry.warning,
             }
-            for entry in self._entries
+            for entry in self._pictures
         ]
         return {"pictures": rows, "files": files}
 
-    def _numbers(self, entry: _Entry) -> bytes:
-        self._spool.seek(entry.start)
-        return self._spool.read(entry.length)
+    def _numbers(self, place: _Place) -> bytes:
+        self._spool.seek(place.start)
+        return self._spool.read(place.length)
 
-    def _markup(self, entry: _Entry) -> str:
+    def _markup(self, place: _Place) -> str:
         from markupsafe import Markup
 
-        return Markup(self._numbers(entry).decode("ascii"))
-
-
-def _encoded(shown: Shown) -> dict[str, Any]:
-    """A picture as the page's script takes it."""
-    states = np.stack((shown.before, shown.after)).astype(np.float64)
-    if states.ndim != 3 or states.size == 0:
-        raise ValueError(f"two pictures (H, W): {shown.before.shape} and {shown.after.shape}")
-    measured = np.isfinite(states)
-    least, greatest = 0.0, 0.0
-    if measured.any():
-        least, greatest = float(states[measured].min()), float(states[measured].max())
-    gaps = not measured.all()
-    span = greatest - least
-    whole = bool((states[measured] == np.rint(states[measured])).all())
-    exact = whole and span + gaps <= 0xFFFF
-    step = 1.0 if exact else (span or 1.0) / (0xFFFF - gaps)
-    dtype = np.uint8 if exact and span + gaps <= 0xFF else np.uint16
-    missing = np.iinfo(dtype).max
-    codes = np.full(states.shape, missing, np.int32)
-    codes[measured] = np.rint((states[measured] - least) / step)
-    top = round(span / step)
-    return {
-        "width": states.shape[2],
-        "height": states.shape[1],
-        "unit": _visible(shown.unit),
-        "least": least,
-        "step": step,
-        "top": top,
-        "exact": exact,
-        "missing": missing if gaps else None,
-        "celsius": _temperatures(shown.celsius, least, step, top),
-        "before": _streams(codes[0], dtype),
-        "after": _streams(codes[1], dtype),
-    }
-
-
-def _streams(codes: NDArray[np.int32], dtype: type[np.uint8 | np.uint16]) -> list[str]:
-    """The low bytes of codes `(H, W)`, and the high ones if they have any, in base64."""
-    bits = np.iinfo(dtype).bits
-    padded = np.pad(codes, ((1, 0), (1, 0)))
-    left, up, corner = padded[1:, :-1], padded[:-1, 1:], padded[:-1, :-1]
-    expected = np.clip(left + up - corner, np.minimum(left, up), np.maximum(left, up))
-    half = 1 << (bits - 1)
-    error = ((codes - expected + half) & (2 * half - 1)) - half
-    folded = (error << 1) ^ (error >> 31)
-    # Low bytes are noise, in which nothing repeats; high bytes are long runs of nought.
-    planes = [_deflated(folded & 0xFF, zlib.Z_HUFFMAN_ONLY)]
-    if bits == 16:
-        planes.append(_deflated(folded >> 8, zlib.Z_RLE))
-    return planes
-
-
-def _deflated(plane: NDArray[np.int32], strategy: int) -> str:
-    packer = zlib.compressobj(6, zlib.DEFLATED, 15, 9, strategy)
-    packed = packer.compress(plane.astype(np.uint8).tobytes()) + packer.flush()
-    return base64.b64encode(packed).decode("ascii")
-
-
-def _temperatures(
-    celsius: Callable[[Values], Values] | None, least: float, step: float, top: int
-) -> list[float | None] | None:
-    """°C at equal distances from the first code to the last: as few as tell all between them."""
-    if celsius is None:
-        return None
-
-    def at(codes: NDArray[np.float64]) -> NDArray[np.float64]:
-        with np.errstate(all="ignore"):
-            return celsius((least + step * codes).astype(np.float32)).astype(np.float64)
-
-    probes = np.linspace(0, top, PROBES)
-    true = at(probes)
-    for count in KNOTS:
-        codes = np.linspace(0, top, count)
-        knots = np.round(at(codes), 4)
-        if not np.any(np.abs(np.interp(probes, codes, knots) - true) > NEAR) and np.array_equal(
-            np.isfinite(np.interp(probes, codes, knots)), np.isfinite(true)
-        ):
-            break
-    return [float(knot) if np.isfinite(knot) else None for knot in knots]
-
-
-def _thumbnail(shown: Shown) -> str:
-    """The picture after, small, in the grey window of the picture before, as a data URI."""
-    from PIL import Image
-
-    window = shown.before[np.isfinite(shown.before)]
-    low, high = np.percentile(window, WINDOW) if window.size else (0.0, 1.0)
-    after = np.where(np.isfinite(shown.after), shown.after, low)
-    grey = np.clip((after - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)
-    picture = Image.fromarray(np.rint(255 * grey).astype(np.uint8))
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=75)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+        return Markup(self._numbers(place).decode("ascii"))
 
 
 def _part(environment: Any, name: str) -> str:
@@ -409,16 +252,6 @@ def _policy(style: str, script: str, *, split: bool) -> str:
             "form-action 'none'",
         )
     )
-
-
-def _json(value: Any) -> str:
-    """JSON in ASCII that may stand within a script element: no text in it ends that."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def _visible(text: str) -> str:
-    """A text in which every character shows: controls, and bytes that are no UTF-8, as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _refused(path: Path, error: OSError) -> OutputError:

@@ -17,7 +17,7 @@ from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.resize import enlarge
 from deal_cli.imaging.whole import make_folder
 from deal_cli.jobs.flight import Kind
-from deal_cli.jobs.report_page import Shown
+from deal_cli.jobs.report_pack import Packed, pack
 from deal_cli.jobs.restore_outcome import Summary
 from deal_cli.jobs.restore_plan import RestoreRequest
 from deal_cli.jobs.sequence import Progress, Survey, survey, without_pattern
@@ -135,7 +135,7 @@ class Restoration:
             finding=common.finding if common else None,
         )
 
-    def shown(self, name: str, restored: Restored) -> tuple[Shown, ...]:
+    def shown(self, name: str, restored: Restored) -> tuple[Packed, ...]:
         """A restored frame beside its source, as both are written, if a report is to show it."""
         if not self.request.show:
             return ()
@@ -148,7 +148,7 @@ class Restoration:
         )
         pair = self.written(before), self.written(restored.frame)
         degrees = self.request.unit == "celsius"
-        return (show(name, *pair, restored.fidelity, more, degrees=degrees),)
+        return (pack(show(name, *pair, restored.fidelity, more, degrees=degrees)),)
 
     def _enlarged(self, frame: Frame) -> Frame:
         return enlarge(frame, self.request.scale, max_pixels=self.request.max_pixels)

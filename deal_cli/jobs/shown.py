@@ -15,7 +15,7 @@ from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.gaps import find_gaps
 from deal_cli.imaging.resize import SCALES, enlarge
 from deal_cli.jobs.flight_group import LEVELS, STEPS, Seen
-from deal_cli.jobs.report_page import Shown
+from deal_cli.jobs.report_pack import Shown
 
 #: What is worth a second look, as a share of the picture's own coldest to hottest: of 50 K, a mean
 #: that moved by a quarter of a kelvin, or a hottest spot by 5 K.
@@ -53,7 +53,7 @@ def show(
         before=_measured(before),
         after=_measured(after),
         unit=unit,
-        figures=(kind, *(() if seen is None else _figures(seen)), *more),
+        figures=(*(() if seen is None else _figures(seen)), *more, kind),
         warning=None if seen is None else _warning(seen),
         celsius=None if degrees else _thermometer(numbers),
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 ARGUMENTS = (
     "--headless",
@@ -50,34 +50,49 @@ def browser(chromium: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def heard() -> Heard:
+def heard(pages: Pages) -> Heard:
     """What the pages of a test asked for and complained of; it must stay without complaints."""
-    return Heard()
+    return pages.heard
 
 
 @pytest.fixture
-def open_page(browser: Browser, heard: Heard) -> Iterator[Open]:
+def open_page(pages: Pages) -> Iterator[Open]:
     """`(path, **context)` -> the page, opened from the disk."""
-    contexts = []
+    pages.heard = Heard()
+    yield pages.open
+    assert pages.heard.complaints == []
 
-    def make(path: Path, **options: Any) -> Page:
-        options = {"viewport": {"width": 1366, "height": 768}} | options
-        context = browser.new_context(**options)
-        context.set_default_timeout(10_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: heard.requests.append(request.url))
-        page.on("pageerror", lambda error: heard.complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                message.type in ("error", "warning") and heard.complaints.append(message.text)
-            ),
-        )
+
+@pytest.fixture(scope="module")
+def pages(browser: Browser) -> Pages:
+    return Pages(browser)
+
+
+class Pages:
+    """Pages that are opened again and again: one for each kind of device."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.heard = Heard()
+        self._browser = browser
+        self._pages: dict[str, Page] = {}
+
+    def open(self, path: Path, **options: Any) -> Page:
+        page = self._pages.get(repr(options)) or self._new(options)
+        page.goto("about:blank")
         page.goto(path.as_uri())
         return page
 
-    yield make
-    for context in contexts:
-        context.close()
-    assert heard.complaints == []
+    def _new(self, options: dict[str, Any]) -> Page:
+        context = self._browser.new_context(
+            **{"viewport": {"width": 1366, "height": 768}} | options
+        )
+        context.set_default_timeout(10_000)
+        page = self._pages[repr(options)] = context.new_page()
+        page.on("request", lambda request: self.heard.requests.append(request.url))
+        page.on("pageerror", lambda error: self.heard.complaints.append(str(error)))
+        page.on("console", self._listen)
+        return page
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.heard.complaints.append(message.text)

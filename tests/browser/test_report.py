@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.report_page import About, ReportWriter, Shown
+from deal_cli.jobs.report_pack import Shown, pack
+from deal_cli.jobs.report_page import About, ReportWriter
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -73,7 +74,7 @@ def pictures() -> list[Shown]:
 def write(path: Path, shown: list[Shown], **options: bool) -> Path:
     with ReportWriter(path, **options) as writer:
         for picture in shown:
-            writer.add(picture)
+            writer.add(pack(picture))
         writer.close(ABOUT)
     return path
 
@@ -139,7 +140,7 @@ def window(shown: Shown, told: dict[str, Any]) -> tuple[float, float]:
 def boundary(page: Page) -> int:
     """The first column of the picture that is the picture after, at 1:1."""
     told = state(page)
-    return round(WIDTH * told["divider"])
+    return int(np.floor(WIDTH * told["divider"] + 0.5))
 
 
 def show(page: Page, index: int) -> None:
@@ -389,8 +390,11 @@ def test_a_file_missing_beside_the_page_is_told(opened: Open, tmp_path: Path, he
     heard.complaints.clear()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("device", [{}, PHONE], ids=["laptop", "phone"])
+@pytest.mark.parametrize(
+    ("scheme", "device"),
+    [("light", {}), ("dark", {}), ("light", PHONE)],
+    ids=["light", "dark", "phone"],
+)
 def test_every_text_is_readable_and_every_control_has_a_name(
     opened: Open, three: Path, scheme: str, device: dict[str, Any]
 ) -> None:
@@ -509,7 +513,7 @@ def test_the_keyboard_alone_gets_everywhere(opened: Open, three: Path) -> None:
         element = page.evaluate(
             """() => {
               const at = document.activeElement;
-              const shown = at.closest('.segments label') ?? at;
+              const shown = at.type === 'radio' ? at.nextElementSibling : at;
               return [at.id || at.name || at.className || at.tagName,
                 getComputedStyle(shown).outlineStyle !== 'none'];
             }"""

@@ -22,7 +22,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from deal_cli.errors import OutputError, UsageError
-from deal_cli.jobs.report_page import About, ReportWriter, Shown, Size
+from deal_cli.jobs.report_pack import Shown, pack
+from deal_cli.jobs.report_page import About, ReportWriter, Size
 
 ABOUT = About(
     "Restored",
@@ -92,7 +93,7 @@ def shown(before: Any, after: Any = None, name: str = "a.png", **more: Any) -> S
 def write(path: Path, *pictures: Shown, about: About = ABOUT, **options: bool) -> Size:
     with ReportWriter(path, **options) as writer:
         for picture in pictures:
-            writer.add(picture)
+            writer.add(pack(picture))
         return writer.close(about)
 
 
@@ -189,7 +190,7 @@ def test_any_number_comes_back_within_half_a_step(
 
 def test_two_sizes_are_a_mistake_of_the_caller(tmp_path: Path) -> None:
     with ReportWriter(tmp_path / "page.html") as writer, pytest.raises(ValueError, match="shape"):
-        writer.add(shown(np.zeros((3, 4)), np.zeros((4, 3))))
+        writer.add(pack(shown(np.zeros((3, 4)), np.zeros((4, 3)))))
 
 
 def test_temperatures_between_the_knots_are_those_of_the_camera(tmp_path: Path) -> None:
@@ -336,7 +337,7 @@ def test_a_place_that_cannot_be_written_to_is_told_before_any_work(tmp_path: Pat
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path, split: bool) -> None:
     def run() -> None:
         with ReportWriter(tmp_path / "page.html", split=split) as writer:
-            writer.add(shown(whole_numbers(0, 900)))
+            writer.add(pack(shown(whole_numbers(0, 900))))
             raise KeyError
 
     with pytest.raises(KeyError):

@@ -40,9 +40,10 @@
     limit: 1, // difference of codes shown as the ends of the diverging palette
     cursor: { x: 0, y: 0 },
     pinned: false,
-    drawn: 0,
+    drawn: -1,
   };
-  let picture = null; // the one shown, unpacked
+  let picture = null; // the one shown, unpacked; null where that failed
+  let placed = -1; // its index
 
   // ---- Pictures: reading, unpacking, keeping the neighbours
 
@@ -185,8 +186,10 @@
     const alike = picture && next && picture.unit === next.unit;
     const kept = $('keep').checked && alike ? [valueOf(state.low), valueOf(state.high)] : null;
     picture = next;
+    placed = state.index;
     painted.clear();
-    if (!picture) return invalidate();
+    document.querySelector('.numbers').inert = !picture;
+    if (!picture) return invalidate('view');
     stage.style.setProperty('--aspect', clamp(picture.width / picture.height, 0.6, 2.4));
     if (!same) {
       state.fit = true;
@@ -379,7 +382,9 @@
   function drawView() {
     const context = view.getContext('2d');
     context.clearRect(0, 0, view.width, view.height);
-    if (!picture || !view.width) return;
+    if (!view.width) return;
+    state.drawn = placed;
+    if (!picture) return;
     keepInside();
     for (const pane of panes()) {
       const [left, right] = [pane.left, pane.left + pane.width];
@@ -391,7 +396,6 @@
       }
     }
     tellView();
-    state.drawn = state.index;
   }
 
   function tellView() {
@@ -493,12 +497,14 @@
   // ---- Levels: one window for both, one scale for the change
 
   function setWindow(low, high) {
+    if (!picture) return;
     state.low = clamp(low, 0, picture.top - 1);
     state.high = clamp(high, state.low + 1, picture.top);
     tellWindow();
   }
 
   function setAutomaticWindow() {
+    if (!picture) return;
     const [low, high] = WINDOW.map((share) => percentile(picture.counts.before, share));
     setWindow(Math.min(low, high - 1), high);
   }
@@ -884,7 +890,7 @@
     1: () => zoomTo(1),
     v: () => setPalette(names[(names.indexOf(state.palette) + 1) % names.length]),
     w: setAutomaticWindow,
-    f: () => setWindow(0, picture.top),
+    f: () => setWindow(0, Infinity),
     '/': () => $('filter')?.focus(),
     '?': () => $('keys').showModal(),
     Escape: () => setCursor(state.cursor, false),
@@ -892,10 +898,13 @@
   const PANS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
   const TYPING = 'select, input:not([type="range"], [type="radio"], [type="checkbox"])';
 
+  const isTyping = ({ key, target }) =>
+    target.matches(TYPING) && (key !== 'Escape' || target.type === 'search');
+
   function act(event) {
     const { key, target } = event;
-    if (event.ctrlKey || event.metaKey || event.altKey || !picture) return;
-    if ($('keys').open || !$('shortcuts').checked || target.matches(TYPING)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if ($('keys').open || !$('shortcuts').checked || isTyping(event)) return;
     const pans = event.shiftKey && PANS[key];
     if (key.startsWith('Arrow') && !pans && target.matches('input, .scroller')) return;
     const action = pans
@@ -945,7 +954,7 @@
     click('zoom-fit', fitPicture);
     click('zoom-one', () => zoomTo(1));
     click('auto', setAutomaticWindow);
-    click('full', () => setWindow(0, picture.top));
+    click('full', () => setWindow(0, Infinity));
     click('limit-auto', setAutomaticLimit);
     click('unpin', () => setCursor(state.cursor, false));
     click('help', () => $('keys').showModal());
