@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,16 +25,35 @@ from deal_cli.jobs.report_page import ReportWriter
 from deal_cli.jobs.shown import show
 from deal_cli.model.metrics import psnr
 
-#: Seed of a scene and what its camera gives: pictures after gain control, and raw counts.
-SCENES: tuple[tuple[int, Literal["uint8", "uint16"]], ...] = (
-    (0, "uint8"),
-    (1, "uint16"),
-    (2, "uint8"),
-)
-LEVELS = ("low", "medium", "high", "max")
+LEVELS = ("low", "medium", "high")
 HEIGHT, WIDTH = 512, 640
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One drawn scene and what befalls it.
+
+    Attributes:
+        name: of its pictures.
+        seed: of the scene and of the degradation.
+        dtype: what its camera gives: pictures after gain control, or raw counts.
+        operations: what the degradation generator may choose; None leaves it free.
+    """
+
+    name: str
+    seed: int
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    operations: tuple[str, ...] | None = None
+
+
+EXAMPLES = (
+    Example("stripes", 0, operations=("stripe",)),
+    Example("noise", 1, "uint16", ("gaussian", "shot")),
+    Example("low-resolution", 2, operations=("downsample",)),
+    Example("mixture", 5),
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +82,7 @@ def demo(
     command: Sequence[str] = (),
     on_progress: Progress = lambda done, total: None,
 ) -> Demonstration:
-    """Draw scenes, degrade each at four severities, restore them, and write a page.
+    """Draw scenes, degrade each at three severities, restore them, and write a page.
 
     Args:
         engine: backend and weights.
@@ -85,21 +104,22 @@ def demo(
     with ReportWriter(page, overwrite=overwrite) as writer:
         restorer, choice = open_restorer(engine, Settings())
         degrader = _degrader()
-        total = len(SCENES) * len(LEVELS)
-        for seed, dtype in SCENES:
-            clean = draw_scene(seed, HEIGHT, WIDTH, dtype)
-            _write(clean, out / "clean" / f"scene{seed}.png")
+        total = len(EXAMPLES) * len(LEVELS)
+        for example in EXAMPLES:
+            clean = draw_scene(example.seed, HEIGHT, WIDTH, example.dtype)
+            _write(clean, out / "clean" / f"{example.name}.png")
             for level in LEVELS:
-                name = f"scene{seed}-{level}.png"
-                rng = np.random.default_rng(seed)  # the same attack, ever more of it
-                degraded = degrader.degrade(clean, rng, SEVERITIES[level]).frame
+                name = f"{example.name}-{level}.png"
+                rng = np.random.default_rng(example.seed)  # the same attack, ever more of it
+                share = SEVERITIES[level]
+                degraded = degrader.degrade(clean, rng, share, example.operations).frame
                 restored = restorer.restore(degraded)
                 _write(degraded, out / "degraded" / name)
                 _write(restored.frame, out / "restored" / name)
                 before, after = (_psnr(frame, clean) for frame in (degraded, restored.frame))
                 told = ("PSNR to the scene", f"{before:.1f} → {after:.1f} dB")
-                shown = show(name, degraded, restored.frame, restored.fidelity, (told,))
-                writer.add(pack(shown))
+                shown = show(name, degraded, restored.frame, restored.fidelity)
+                writer.add(pack(replace(shown, figures=(told, *shown.figures))))
                 gains.append(after - before)
                 on_progress(len(gains), total)
         made = Demonstration(page, total, float(np.mean(gains)))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.engine.fidelity import Fidelity, Numbers, Unit, measure
+from deal_cli.engine.fidelity import Fidelity, Numbers, Unit, as_written, measure
 from deal_cli.errors import PictureError
 from deal_cli.imaging.celsius import in_celsius
 from deal_cli.imaging.frame import Frame
@@ -39,7 +39,7 @@ def show(
     Args:
         name: by which a person finds it.
         before: as it was read, at the size and in the unit of `after`.
-        after: as it is written.
+        after: restored; it is shown as a file of its dtype holds it.
         fidelity: how far the two are apart; None where nothing was measured.
         more: further figures, label and value.
         degrees: whether the values are °C already.
@@ -50,8 +50,8 @@ def show(
     kind = ("picture", f"{after.width}x{after.height}, {after.dtype.name}, {unit}")
     return Shown(
         name=name,
-        before=_measured(before),
-        after=_measured(after),
+        before=_written(before),
+        after=_written(after),
         unit=unit,
         figures=(*(() if seen is None else _figures(seen)), *more, kind),
         warning=None if seen is None else _warning(seen),
@@ -96,10 +96,11 @@ def compare(name: str, before: Frame, after: Frame) -> Shown:
     return show(name, before, after, fidelity, degrees=degrees)
 
 
-def _measured(frame: Frame) -> Values:
-    """The values, NaN where nothing was measured."""
+def _written(frame: Frame) -> Values:
+    """The values as they are written, NaN where nothing was measured."""
     gaps = find_gaps(frame.values, frame.metadata.nodata)
-    return frame.values if gaps is None else np.where(gaps, np.float32(np.nan), frame.values)
+    values = as_written(frame.values, frame.dtype)
+    return values if gaps is None else np.where(gaps, np.float32(np.nan), values)
 
 
 def _thermometer(numbers: Numbers) -> Callable[[Values], Values] | None:

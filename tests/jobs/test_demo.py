@@ -27,15 +27,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_demo_leaves_pictures_and_a_page_that_shows_them(tmp_path: Path) -> None:
     done: list[tuple[int, int]] = []
     made = demo(FAST, tmp_path / "demo", on_progress=lambda now, all_: done.append((now, all_)))
-    total = len(module.SCENES) * len(module.LEVELS)
+    total = len(module.EXAMPLES) * len(module.LEVELS)
     assert done == [(at, total) for at in range(1, total + 1)]
     assert made.page == tmp_path / "demo" / "report.html"
     page = made.page.read_text(encoding="utf-8")
-    for seed, dtype in module.SCENES:
-        clean = read_frame(tmp_path / "demo" / "clean" / f"scene{seed}.png")
-        assert clean.dtype == np.dtype(dtype)
+    for example in module.EXAMPLES:
+        clean = read_frame(tmp_path / "demo" / "clean" / f"{example.name}.png")
+        assert clean.dtype == np.dtype(example.dtype)
         for level in module.LEVELS:
-            name = f"scene{seed}-{level}.png"
+            name = f"{example.name}-{level}.png"
             assert name in page
             for folder in ("degraded", "restored"):
                 frame = read_frame(tmp_path / "demo" / folder / name)
@@ -47,11 +47,11 @@ def test_the_demo_leaves_pictures_and_a_page_that_shows_them(tmp_path: Path) -> 
 @pytest.mark.usefixtures("small", "one_thread")
 def test_each_level_is_more_severe_than_the_one_before(tmp_path: Path) -> None:
     demo(FAST, tmp_path)
-    for seed, _ in module.SCENES:
-        clean = read_frame(tmp_path / "clean" / f"scene{seed}.png").values
+    for example in module.EXAMPLES:
+        clean = read_frame(tmp_path / "clean" / f"{example.name}.png").values
         errors = [
             np.mean((read_frame(tmp_path / "degraded" / name).values - clean) ** 2)
-            for name in (f"scene{seed}-{level}.png" for level in module.LEVELS)
+            for name in (f"{example.name}-{level}.png" for level in module.LEVELS)
         ]
         assert errors == sorted(errors)
 

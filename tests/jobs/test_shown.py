@@ -33,6 +33,13 @@ def test_the_numbers_shown_are_those_of_the_files() -> None:
     assert shown.warning == "its mean moved by +30.00 counts"
 
 
+def test_a_restored_picture_is_shown_as_its_file_holds_it() -> None:
+    picture = draw_scene(1, 48, 64)
+    restored = replace(picture, values=picture.values * 1.2 - 10.3)
+    shown = compare("a.png", picture, restored)
+    np.testing.assert_array_equal(shown.after, np.clip(np.rint(restored.values), 0, 255))
+
+
 def test_a_picture_that_stayed_itself_needs_no_second_look() -> None:
     shown = compare("a.tif", COUNTS, COUNTS)
     assert shown.warning is None
