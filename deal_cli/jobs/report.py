@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -103,16 +104,19 @@ def reported(
 ) -> Generator[Outcome]:
     """The outcomes of a restoration as they come, put on a page that is written at their end."""
     left_out = []
+    counts: Counter[str] = Counter()
     with writer, contextlib.closing(outcomes):
         for outcome in outcomes:
-            for shown in outcome.summary.shown if outcome.summary else ():
-                writer.add(shown)
+            counts[outcome.status] += 1
+            for packed in outcome.summary.shown if outcome.summary else ():
+                writer.add(packed)
             if outcome.error is not None:
                 left_out.append((str(outcome.item.source), str(outcome.error)))
             elif outcome.status == "skipped":
                 left_out.append((str(outcome.item.source), "its output exists; it was skipped"))
             yield outcome
-        writer.close(about("Restored", facts, left_out=tuple(left_out)))
+        summary = ", ".join(f"{count} {status}" for status, count in counts.items())
+        writer.close(about("Restored", facts, (summary,), tuple(left_out)))
 
 
 def about(title: str, facts: Facts, summary: tuple[str, ...] = (), left_out: Facts = ()) -> About:
