@@ -17,7 +17,7 @@ from deal_cli.engine.contract import Facts as EngineFacts
 from deal_cli.errors import DealError, UsageError
 from deal_cli.imaging.files import PICTURE_SUFFIXES, read_frame
 from deal_cli.imaging.frame import Frame
-from deal_cli.jobs.plan import natural
+from deal_cli.jobs.plan import STREAM, natural
 from deal_cli.jobs.report_pack import pack
 from deal_cli.jobs.report_page import About, ReportWriter, Size
 from deal_cli.jobs.restore_outcome import Outcome
@@ -110,10 +110,11 @@ def reported(
             counts[outcome.status] += 1
             for packed in outcome.summary.shown if outcome.summary else ():
                 writer.add(packed)
+            name = str(outcome.item.source or STREAM)
             if outcome.error is not None:
-                left_out.append((str(outcome.item.source), str(outcome.error)))
+                left_out.append((name, str(outcome.error)))
             elif outcome.status == "skipped":
-                left_out.append((str(outcome.item.source), "its output exists; it was skipped"))
+                left_out.append((name, "its output exists; it was skipped"))
             yield outcome
         summary = ", ".join(f"{count} {status}" for status, count in counts.items())
         writer.close(about("Restored", facts, (summary,), tuple(left_out)))
