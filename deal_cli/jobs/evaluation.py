@@ -27,7 +27,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 SEED = 0
 INPUT = "input"  # the method that does nothing
-INTERVAL = "95 % interval"  # of the first figure
+INTERVAL_AT = 3  # the column of the first figure's interval
 
 Form = Literal["json", "csv", "markdown"]
 
@@ -171,9 +171,10 @@ class Evaluation:
         from rich.text import Text
 
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        kept = [at for at, title in enumerate(self._titles()) if intervals or title != INTERVAL]
+        titles = self._titles("\n")
+        kept = [at for at in range(len(titles)) if intervals or at != INTERVAL_AT]
         for at in kept:
-            title = self._titles()[at].replace(" ", "\n", 1) if at > 1 else self._titles()[at]
+            title = titles[at]
             table.add_column(Text(title), justify="left" if at < 2 else "right", no_wrap=True)
         for task in self.tasks:
             rows = [self._cells(mean) for mean in self.means if mean.task == task]
@@ -195,7 +196,7 @@ class Evaluation:
         metric = next(metric for metric in self.metrics if metric.name == name)
         best = {task: self._best(task, metric) for task in self.tasks}
         lines = [
-            _line([str(metric), *self.tasks]),
+            _line([metric.headed(), *self.tasks]),
             "|---|" + "---:|" * len(self.tasks),
         ]
         for method in self.methods:
@@ -215,9 +216,10 @@ class Evaluation:
             return None
         return metric.told(max(known) if metric.better == "up" else min(known))
 
-    def _titles(self) -> list[str]:
-        first, *rest = map(str, self.metrics)
-        return ["task", "method", first, INTERVAL, *rest]
+    def _titles(self, between: str = " ") -> list[str]:
+        """What stands above the cells of a mean; a title and its unit have `between` them."""
+        first, *rest = (metric.headed(between) for metric in self.metrics)
+        return ["task", "method", first, f"95 %{between}interval", *rest]
 
     def _cells(self, mean: Mean) -> list[str]:
         cells = [mean.task, mean.method]

@@ -46,9 +46,10 @@ class Metric:
     percent: bool = False
     signed: bool = False
 
-    def __str__(self) -> str:
+    def headed(self, between: str = " ") -> str:
+        """Title, unit and an arrow to where it is better; title and unit with `between` them."""
         arrow = {"up": "↑", "down": "↓", None: ""}[self.better]
-        return " ".join(filter(None, (self.title, self.unit, arrow)))
+        return between.join(filter(None, (self.title, f"{self.unit} {arrow}".strip())))
 
     def told(self, value: float | None) -> str:
         """A value as it stands in a table."""
