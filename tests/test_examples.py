@@ -51,7 +51,7 @@ PARSED = {
 }
 
 #: Examples that show what a failure looks like, and their exit codes.
-FAILING = {"deal restore flight/degraded -o restored --weights deal-fast": 1}
+FAILING = {"deal restore practice/degraded -o restored --weights deal-fast": 1}
 
 #: What lies in the folders and files that are special; all others hold what their suffix says.
 RADIOMETRIC = ("FLIR0042.jpg", "flight", "rjpeg")

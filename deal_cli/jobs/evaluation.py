@@ -170,7 +170,14 @@ class Evaluation:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        wider = "95 % intervals are in --json, --markdown and a wider terminal"
+        table = Table(
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+            caption=None if intervals else wider,
+            caption_justify="left",
+        )
         titles = self._titles("\n")
         kept = [at for at in range(len(titles)) if intervals or at != INTERVAL_AT]
         for at in kept:

@@ -23,6 +23,7 @@ MOVED_MEAN, MOVED_SPOT = 0.005, 0.1
 
 Figures = tuple[tuple[str, str], ...]
 Values = NDArray[np.float32]
+Celsius = Callable[[Values], Values]
 
 
 def show(
@@ -47,15 +48,21 @@ def show(
     seen = None if fidelity is None else Seen.of(name, fidelity)
     numbers = Numbers.of(after)
     unit = str(Unit.CELSIUS if degrees else numbers.unit)
+    celsius = None if degrees else _thermometer(numbers)
+    old, new = _written(before), _written(after)
     kind = ("picture", f"{after.width}x{after.height}, {after.dtype.name}, {unit}")
     return Shown(
         name=name,
-        before=_written(before),
-        after=_written(after),
+        before=old,
+        after=new,
         unit=unit,
-        figures=(*(() if seen is None else _figures(seen)), *more, kind),
+        figures=(
+            *(() if seen is None else (*_figures(seen), _largest(old, new, seen, celsius))),
+            *more,
+            kind,
+        ),
         warning=None if seen is None else _warning(seen),
-        celsius=None if degrees else _thermometer(numbers),
+        celsius=celsius,
     )
 
 
@@ -103,7 +110,7 @@ def _written(frame: Frame) -> Values:
     return values if gaps is None else np.where(gaps, np.float32(np.nan), values)
 
 
-def _thermometer(numbers: Numbers) -> Callable[[Values], Values] | None:
+def _thermometer(numbers: Numbers) -> Celsius | None:
     """What makes temperatures of counts, where the picture says how."""
     planck = numbers.planck
     if planck is None:
@@ -126,6 +133,17 @@ def _figures(seen: Seen) -> Figures:
         ("coldest", f"{seen.coldest_text()}{level} at {cold.x},{cold.y}"),
         ("outside its range", f"{seen.outside:,} pixels"),
     )
+
+
+def _largest(before: Values, after: Values, seen: Seen, celsius: Celsius | None) -> tuple[str, str]:
+    """The change of the pixel that moved farthest, and where it lies."""
+    change = np.abs(after - before)
+    y, x = np.unravel_index(np.nanargmax(change), change.shape)
+    ends = np.array([before[y, x], after[y, x]], np.float32)
+    if celsius is not None and seen.unit is Unit.CELSIUS:
+        ends = celsius(ends)
+    moved = replace(seen, shift=float(ends[1]) - float(ends[0])).shift_text()
+    return "largest change", f"{moved} {STEPS[seen.unit]}".rstrip() + f" at {x},{y}"
 
 
 def _warning(seen: Seen) -> str | None:

@@ -121,6 +121,7 @@ def test_the_table_shows_each_task_and_intervals_where_they_fit(width: int, inte
     assert "25.00" in shown
     assert "…" not in shown
     assert ("[20.00, 30.00]" in shown) == interval
+    assert ("wider" in shown) != interval
 
 
 def test_what_was_scored_is_told_in_a_line() -> None:

@@ -40,6 +40,14 @@ def test_a_restored_picture_is_shown_as_its_file_holds_it() -> None:
     np.testing.assert_array_equal(shown.after, np.clip(np.rint(restored.values), 0, 255))
 
 
+def test_the_pixel_that_moved_farthest_is_told_with_its_place() -> None:
+    after = replace(CALIBRATED, values=CALIBRATED.values.copy())
+    after.values[7, 9] -= 300
+    kelvin = BLACK_BODY.celsius(after.values)[7, 9] - BLACK_BODY.celsius(CALIBRATED.values)[7, 9]
+    told = dict(compare("a.tif", CALIBRATED, after).figures)["largest change"]
+    assert told == f"{kelvin:.3f} K at 9,7"
+
+
 def test_a_picture_that_stayed_itself_needs_no_second_look() -> None:
     shown = compare("a.tif", COUNTS, COUNTS)
     assert shown.warning is None
