@@ -162,8 +162,8 @@ def restore(
     from deal_cli.engine.ranges import parse_range
     from deal_cli.engine.restorer import Settings
     from deal_cli.jobs.display import Display, RestoreReport
-    from deal_cli.jobs.report import facts_of_engine, facts_of_run, facts_of_settings, reported
-    from deal_cli.jobs.report_page import ReportWriter
+    from deal_cli.jobs.report import RunPage, facts_of_engine, facts_of_run, facts_of_settings
+    from deal_cli.jobs.report_page import check_page
     from deal_cli.jobs.restore import open_batch, rehearse
     from deal_cli.jobs.restore_plan import RestoreRequest
 
@@ -198,11 +198,13 @@ def restore(
         raise UsageError("--json and the picture would share stdout", remedy="give -o a file")
     with Display(quiet=quiet) as display:
         told = RestoreReport(display, as_json=as_json, quiet=quiet, verbose=verbose)
+        if report is not None:
+            check_page(report, split=split, overwrite=overwrite)
         if dry_run:
             told.follow(rehearse(request))
         else:
-            page = ReportWriter(report, split=split, overwrite=overwrite) if report else None
             batch = open_batch(request)
+            page = RunPage(report, split=split, overwrite=overwrite) if report else None
             facts = batch.restoration.restorer.backend.facts
             batch.restoration.progress = display.frames
             if not quiet:
@@ -211,10 +213,12 @@ def restore(
             outcomes = batch.run()
             if page is not None:
                 made = (*facts_of_run(sys.argv[1:]), *facts_of_engine(batch.choice, facts))
-                outcomes = reported(outcomes, page, (*made, *facts_of_settings(request)))
+                outcomes = page.follow(outcomes, (*made, *facts_of_settings(request)))
             told.follow(outcomes, len(batch.planned), facts)
+            if page is not None and page.error is not None:
+                raise page.error
             if page is not None and not quiet:
-                display.say(f"deal: {report}: {page.written}")
+                display.say(f"deal: {report}: {page.size}")
             if save_pattern is not None and batch.restoration.unsaved is not None:
                 cause = f"was not written: {batch.restoration.unsaved}"
                 raise DealError(cause, file=save_pattern, remedy="give a clip in which things move")
@@ -532,11 +536,10 @@ def evaluate(
     selection.subjects()  # a wrong folder is told before any weights are loaded
     settings = Settings(tone=tone)
     restorer, choice = open_restorer(Request(backend, weights), settings)
-    engine = restorer.backend.facts
+    engine, methods = restorer.backend.facts, methods_of(restorer, baselines=baselines)
     form = next((form for form, asked in forms.items() if asked), None)
     with Display(quiet=form is not None) as display:
         display.say(_chosen(choice, engine))
-        methods = methods_of(restorer, baselines=baselines)
         evaluation = run(methods, selection, facts_of(engine, settings), display.progress)
         for error in evaluation.failed:
             display.say(f"deal: {error}")
@@ -617,6 +620,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            cause = f"{error.filename}: {error.strerror}; check its name and permissions"
+            _fail(cause, ExitCode.USAGE)
         if not isinstance(error, _ClickError):
             raise
         context = getattr(error, "ctx", None)

@@ -6,12 +6,13 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from command import deal, refused
+from command import ROOT, deal, refused
 from imaging.radiometric_files import flir
 
 from deal_cli.errors import ExitCode
@@ -133,3 +134,17 @@ def test_report_compares_two_folders_and_prints_the_page(scenes: Path, tmp_path:
     assert "2 pictures" in result.stderr
     refusal = refused(deal("report", scenes, scenes, "-o", page), ExitCode.USAGE)
     assert "page.html: exists" in refusal
+
+
+def test_weights_named_as_another_method_are_refused(scenes: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "midway.safetensors"
+    shutil.copyfile(ROOT / "weights" / "deal-fast.safetensors", weights)
+    result = deal("evaluate", "--degraded", scenes, "--weights", weights)
+    assert "weights named 'midway', as another method; rename" in refused(result, ExitCode.USAGE)
+
+
+def test_a_name_that_no_system_takes_is_an_error_of_use(tmp_path: Path) -> None:
+    long = "a" * 300
+    for arguments in (("report", long, long), ("evaluate", "--clean", long)):
+        message = refused(deal(*arguments, cwd=tmp_path), ExitCode.USAGE)
+        assert "File name too long; check its name and permissions" in message

@@ -94,6 +94,11 @@ class Selection:
         """The side of the centre crop that is taken."""
         return CROP if self.crop is None and self.protocol else self.crop
 
+    @property
+    def most(self) -> int | None:
+        """The most pictures of each folder that are taken; None for all."""
+        return PER_SET if self.per_set is None and self.protocol else self.per_set
+
     def subjects(self) -> list[Subject]:
         """Every picture to read, in the order of folders and names.
 
@@ -109,16 +114,15 @@ class Selection:
             raise UsageError(f"a crop of {self.crop} px", remedy=f"give --crop {LEAST} or more")
         check_tasks(self.tasks)
         if self.protocol:
-            per_set = PER_SET if self.per_set is None else self.per_set
             return [
                 Subject(clean=path)
                 for folder in self.clean
-                for path in select_pictures(folder, per_set, "--clean")
+                for path in select_pictures(folder, self.most, "--clean")
             ]
         degraded = [
             path
             for folder in self.degraded
-            for path in select_pictures(folder, self.per_set, "--degraded")
+            for path in select_pictures(folder, self.most, "--degraded")
         ]
         if not self.clean:
             return [Subject(path) for path in degraded]
@@ -235,7 +239,7 @@ def _pair(subject: Subject, crop: int | None) -> Case:
             file=subject.degraded,
             remedy="name it as its clean one, or leave out --clean",
         )
-    clean, degraded = _read(subject.clean), _read(subject.degraded)
+    clean, degraded = (_read(path, whole=True) for path in (subject.clean, subject.degraded))
     if clean.dtype != degraded.dtype:
         raise PictureError(
             f"{degraded.dtype}, and its clean picture {subject.clean} {clean.dtype}",
@@ -266,10 +270,19 @@ def _case(
     return Case(path.parent.absolute().name, path.stem, FOUND, degraded, clean, small)
 
 
-def _read(path: Path, crop: int | None = None) -> Frame:
-    """A picture without gaps, or its middle; nothing of its metadata but how to read its counts."""
+def _read(path: Path, crop: int | None = None, *, whole: bool = False) -> Frame:
+    """A picture without gaps, or its middle; nothing of its metadata but how to read its counts.
+
+    Gaps are filled from their surroundings; where it is to be `whole`, it may have none.
+    """
     frame = read_frame(path)
-    values, _ = fill_gaps(frame.values, frame.metadata.nodata)
+    values, gaps = fill_gaps(frame.values, frame.metadata.nodata)
+    if whole and gaps is not None:
+        raise PictureError(
+            f"{np.count_nonzero(gaps)} pixels hold no measurement, and what is filled is no truth",
+            file=path,
+            remedy="cut pairs to where both were measured",
+        )
     metadata = Metadata(radiometry=frame.metadata.radiometry)
     frame = Frame(values, frame.dtype, metadata)
     if min(frame.height, frame.width) < LEAST:

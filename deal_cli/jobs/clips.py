@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Generator
 from dataclasses import replace
+from pathlib import Path
 
 from deal_cli.engine.fidelity_of_many import FidelityOfMany
 from deal_cli.engine.restorer import Restored
@@ -21,7 +22,7 @@ from deal_cli.imaging.clip_files import check_clip_target, create_clip, open_cli
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.whole import exists, make_folder
 from deal_cli.jobs.pipeline import overlapped, told
-from deal_cli.jobs.report_pack import Packed
+from deal_cli.jobs.report_pack import Packed, Unshown
 from deal_cli.jobs.restoration import Restoration
 from deal_cli.jobs.restore_outcome import Outcome, Summary
 from deal_cli.jobs.restore_plan import Planned
@@ -64,7 +65,7 @@ def _restore(restoration: Restoration, planned: Planned) -> Summary:
         make_folder(target.parent)
         created = create_clip(target, clip, codec=request.codec, compression=request.compression)
         with created as writer:
-            return _restore_frames(restoration, source.name, clip, found, writer)
+            return _restore_frames(restoration, source, clip, found, writer)
 
 
 def _first(clip: Clip) -> Frame:
@@ -76,12 +77,12 @@ def _first(clip: Clip) -> Frame:
 
 
 def _restore_frames(
-    restoration: Restoration, name: str, clip: Clip, found: Survey, writer: ClipWriter
+    restoration: Restoration, source: Path, clip: Clip, found: Survey, writer: ClipWriter
 ) -> Summary:
     """Restore every frame in order; nothing is left in memory but what is on its way."""
     summary: Summary | None = None
     fidelity = FidelityOfMany()
-    shown: list[Packed] = []
+    shown: list[Packed | Unshown] = []
     picked = _picked(clip.count)
     with contextlib.closing(_frames(restoration, clip, found)) as frames:
         for done, restored in enumerate(frames, 1):
@@ -91,8 +92,8 @@ def _restore_frames(
             if restored.fidelity is not None:
                 fidelity.add(restored.fidelity)
             if done in picked:
-                shown += restoration.shown(f"{name}, frame {done}", restored)
-            restoration.progress(done, clip.count, f"{name}: restoring")
+                shown += restoration.shown(f"{source}, frame {done}", restored)
+            restoration.progress(done, clip.count, f"{source.name}: restoring")
     if summary is None:
         raise PictureError("holds no frames", remedy="check how it was made")
     return replace(summary, fidelity=fidelity.result(), frames=done, shown=tuple(shown))

@@ -11,6 +11,7 @@ import numpy as np
 
 from deal_cli.engine.backends import Request
 from deal_cli.engine.degrader import Degrader
+from deal_cli.engine.fidelity import as_written
 from deal_cli.engine.ranges import measure_range
 from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.errors import UsageError
@@ -116,7 +117,10 @@ def demo(
                 restored = restorer.restore(degraded)
                 _write(degraded, out / "degraded" / name)
                 _write(restored.frame, out / "restored" / name)
-                before, after = (_psnr(frame, clean) for frame in (degraded, restored.frame))
+                written = replace(
+                    restored.frame, values=as_written(restored.frame.values, clean.dtype)
+                )
+                before, after = (_psnr(frame, clean) for frame in (degraded, written))
                 told = ("PSNR to the scene", f"{before:.1f} → {after:.1f} dB")
                 shown = show(name, degraded, restored.frame, restored.fidelity)
                 writer.add(pack(replace(shown, figures=(told, *shown.figures))))

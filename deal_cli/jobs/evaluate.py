@@ -13,12 +13,13 @@ import deal_cli
 from deal_cli.engine.contract import Facts
 from deal_cli.engine.ranges import measure_range
 from deal_cli.engine.restorer import Restorer, Settings
-from deal_cli.errors import DealError
+from deal_cli.errors import DealError, UsageError
 from deal_cli.imaging.frame import Frame
 from deal_cli.jobs.baselines import BASELINES, Baseline
 from deal_cli.jobs.benchmark_page import section_of, write_section
 from deal_cli.jobs.cases import Case, Selection
 from deal_cli.jobs.evaluation import INPUT, Evaluation, Row
+from deal_cli.jobs.pipeline import told
 from deal_cli.jobs.scores import BLIND, REFERENCED, score
 
 #: Tables that the benchmarks page has of all methods.
@@ -60,10 +61,15 @@ class RunFacts:
 
 
 def methods_of(restorer: Restorer, *, baselines: bool) -> tuple[Method, ...]:
-    """What does nothing, the weights, and the classical methods if they are asked for."""
-    ours = Method(
-        restorer.backend.facts.weights, lambda case: restorer.restore(case.degraded).frame
-    )
+    """What does nothing, the weights, and the classical methods if they are asked for.
+
+    Raises:
+        UsageError: the weights have the name of another method.
+    """
+    name = restorer.backend.facts.weights
+    if name in (INPUT, *(one.name for one in BASELINES)):
+        raise UsageError(f"weights named '{name}', as another method", remedy="rename their file")
+    ours = Method(name, lambda case: restorer.restore(case.degraded).frame)
     nothing = Method(INPUT, lambda case: case.degraded)
     return (nothing, ours, *(classical(one) for one in BASELINES if baselines))
 
@@ -95,7 +101,8 @@ def evaluate(
     for done, subject in enumerate(subjects, 1):
         try:
             rows += [row for case in selection.cases(subject) for row in _scored(case, methods)]
-        except DealError as error:
+        except Exception as failure:
+            error = told(failure)
             error.file = error.file or subject.path
             failed.append(error)
         if on_progress is not None:
@@ -105,8 +112,8 @@ def evaluate(
     order = {task: at for at, task in enumerate(dict.fromkeys(selection.tasks))}
     rows.sort(key=lambda row: order.get(row.task, 0))
     blind = not selection.protocol and not selection.clean
-    told = {**(facts or {}), "crop": selection.side, "per_set": selection.per_set}
-    return Evaluation(tuple(rows), BLIND if blind else REFERENCED, told, tuple(failed))
+    made = {**(facts or {}), "crop": selection.side, "per_set": selection.most}
+    return Evaluation(tuple(rows), BLIND if blind else REFERENCED, made, tuple(failed))
 
 
 def facts_of(engine: Facts, settings: Settings) -> dict[str, Any]:

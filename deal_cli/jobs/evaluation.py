@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 CONFIDENCE = 0.95
+LEAST_PICTURES = 6  # of an interval: of fewer, resampling holds the mean far too seldom
 RESAMPLES = 2000
 SEED = 0
 INPUT = "input"  # the method that does nothing
@@ -53,9 +54,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over pictures, and where it lies at 95 % confidence; None of a single picture."""
+    """A mean over the pictures that have the figure.
+
+    Attributes:
+        mean: NaN where none has it.
+        pictures: how many have it.
+        low: with `high` the interval at 95 % confidence; None of fewer than `LEAST_PICTURES`.
+    """
 
     mean: float
+    pictures: int
     low: float | None = None
     high: float | None = None
 
@@ -114,7 +122,7 @@ class Evaluation:
 
     def selection(self) -> str:
         """What was scored, in one line."""
-        pictures = len({(row.set, row.picture) for row in self.rows})
+        pictures = max(mean.pictures for mean in self.means)
         sets = ", ".join(dict.fromkeys(row.set for row in self.rows))
         crop = self.facts.get("crop")
         size = "whole pictures" if crop is None else f"centre crop {crop} px"
@@ -157,38 +165,40 @@ class Evaluation:
         return text.getvalue().rstrip("\n")
 
     def table(self, width: int) -> Table:
-        """The means as a table for a terminal of so many characters, intervals where they fit."""
+        """The means as a table for a terminal of so many characters.
+
+        Columns that do not fit are left out, the interval first and then from the right, and named.
+        """
         from rich.console import Console
 
-        table = self._table(intervals=True)
-        if Console(width=10 * width, file=io.StringIO()).measure(table).maximum > width:
-            return self._table(intervals=False)
-        return table
+        console = Console(width=10 * width, file=io.StringIO())
+        columns = list(range(len(self._titles())))
+        spared: list[int] = []
+        while True:
+            table = self._table([at for at in columns if at not in spared], spared)
+            if console.measure(table).maximum <= width or len(spared) + 3 == len(columns):
+                return table
+            spared.append(INTERVAL_AT if not spared else columns[-len(spared)])
 
-    def _table(self, *, intervals: bool) -> Table:
+    def _table(self, kept: Sequence[int], spared: Sequence[int]) -> Table:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
 
-        wider = "95 % intervals are in --json, --markdown and a wider terminal"
-        table = Table(
-            box=SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            pad_edge=False,
-            caption=None if intervals else wider,
-            caption_justify="left",
-        )
         titles = self._titles("\n")
-        kept = [at for at in range(len(titles)) if intervals or at != INTERVAL_AT]
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for at in kept:
-            title = titles[at]
-            table.add_column(Text(title), justify="left" if at < 2 else "right", no_wrap=True)
+            table.add_column(Text(titles[at]), justify="left" if at < 2 else "right", no_wrap=True)
         for task in self.tasks:
             rows = [self._cells(mean) for mean in self.means if mean.task == task]
             for first, cells in enumerate(rows):
                 told = ["" if first and not at else cells[at] for at in kept]
                 table.add_row(*map(Text, told))
             table.add_section()
+        if spared:
+            names = ", ".join(self._titles()[at] for at in sorted(spared))
+            table.caption = f"not shown: {names}"
+            table.caption_justify = "left"
         return table
 
     def markdown(self) -> str:
@@ -248,10 +258,10 @@ def _estimate(metric: Metric, rows: Sequence[Row]) -> Estimate:
     if metric.signed:
         values = np.abs(values)
     if values.size == 0:
-        return Estimate(math.nan)
+        return Estimate(math.nan, 0)
     mean = float(values.mean())
-    if values.size == 1:
-        return Estimate(mean)
+    if values.size < LEAST_PICTURES:
+        return Estimate(mean, values.size)
     found = bootstrap(
         (values,),
         np.mean,
@@ -260,7 +270,7 @@ def _estimate(metric: Metric, rows: Sequence[Row]) -> Estimate:
         method="percentile",
         rng=np.random.default_rng(SEED),
     ).confidence_interval
-    return Estimate(mean, float(found.low), float(found.high))
+    return Estimate(mean, values.size, float(found.low), float(found.high))
 
 
 def _named(row: Row) -> dict[str, str]:

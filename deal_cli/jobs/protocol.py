@@ -65,7 +65,9 @@ def degrade_for_task(clean: Unit, task: str, set_name: str, stem: str) -> Grey:
         UsageError: there is no such task.
     """
     check_tasks([task])
-    rng = np.random.default_rng(zlib.crc32(f"{set_name}__{stem}|{task}".encode()))
+    rng = np.random.default_rng(
+        zlib.crc32(f"{set_name}__{stem}|{task}".encode(errors="surrogateescape"))
+    )
     return to_grey(255.0 * np.clip(_degrade(clean, task, rng), 0.0, 1.0))
 
 

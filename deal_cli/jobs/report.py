@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +14,12 @@ import deal_cli
 from deal_cli.config import MAX_PIXELS
 from deal_cli.engine.backends import Choice
 from deal_cli.engine.contract import Facts as EngineFacts
-from deal_cli.errors import DealError, UsageError
+from deal_cli.errors import DealError, OutputError, UsageError
 from deal_cli.imaging.files import PICTURE_SUFFIXES, read_frame
 from deal_cli.imaging.frame import Frame
+from deal_cli.jobs.pipeline import told
 from deal_cli.jobs.plan import STREAM, natural
-from deal_cli.jobs.report_pack import pack
+from deal_cli.jobs.report_pack import Unshown, pack
 from deal_cli.jobs.report_page import About, ReportWriter, Size
 from deal_cli.jobs.restore_outcome import Outcome
 from deal_cli.jobs.restore_plan import RestoreRequest
@@ -84,10 +85,13 @@ def report(request: ReportRequest, on_progress: Progress = lambda done, total: N
         for done, (before, after) in enumerate(pairs, 1):
             try:
                 name = str(before.relative_to(request.before) if len(pairs) > 1 else before.name)
-                writer.add(pack(compare(name, *(_read(path, request) for path in (before, after)))))
-            except DealError as error:
+                packed = pack(compare(name, *(_read(path, request) for path in (before, after))))
+            except Exception as failure:
+                error = told(failure)
                 error.file = error.file or after
                 failed.append(error)
+            else:
+                writer.add(packed)
             on_progress(done, len(pairs))
         if len(failed) == len(pairs):
             raise failed[0]
@@ -99,25 +103,53 @@ def report(request: ReportRequest, on_progress: Progress = lambda done, total: N
     return Reported(size, tuple(unpaired), tuple(failed))
 
 
-def reported(
-    outcomes: Generator[Outcome], writer: ReportWriter, facts: Facts
-) -> Generator[Outcome]:
-    """The outcomes of a restoration as they come, put on a page that is written at their end."""
-    left_out = []
-    counts: Counter[str] = Counter()
-    with writer, contextlib.closing(outcomes):
-        for outcome in outcomes:
-            counts[outcome.status] += 1
-            for packed in outcome.summary.shown if outcome.summary else ():
-                writer.add(packed)
-            name = str(outcome.item.source or STREAM)
-            if outcome.error is not None:
-                left_out.append((name, str(outcome.error)))
-            elif outcome.status == "skipped":
-                left_out.append((name, "its output exists; it was skipped"))
-            yield outcome
-        summary = ", ".join(f"{count} {status}" for status, count in counts.items())
-        writer.close(about("Restored", facts, (summary,), tuple(left_out)))
+class RunPage:
+    """The page of a restoration as it goes. What goes wrong with it stops no picture.
+
+    Attributes:
+        size: of the page, once it is written.
+        error: why it was not.
+    """
+
+    def __init__(self, path: Path, *, split: bool, overwrite: bool) -> None:
+        self.size: Size | None = None
+        self.error: OutputError | None = None
+        self._writer = ReportWriter(path, split=split, overwrite=overwrite)
+        self._counts: Counter[str] = Counter()
+        self._left_out: list[tuple[str, str]] = []
+
+    def follow(self, outcomes: Generator[Outcome], facts: Facts) -> Generator[Outcome]:
+        """The outcomes as they come, put on the page, which is written at their end."""
+        with self._writer, contextlib.closing(outcomes):
+            for outcome in outcomes:
+                self._take(outcome)
+                yield outcome
+            summary = ", ".join(f"{count} {status}" for status, count in self._counts.items())
+            told = about("Restored", facts, (summary,), tuple(self._left_out))
+            if self.error is None:
+                with self._trying():
+                    self.size = self._writer.close(told)
+
+    def _take(self, outcome: Outcome) -> None:
+        self._counts[outcome.status] += 1
+        name = str(outcome.item.source or STREAM)
+        for picture in outcome.summary.shown if outcome.summary else ():
+            if isinstance(picture, Unshown):
+                self._left_out.append((picture.name, picture.reason))
+            elif self.error is None:
+                with self._trying():
+                    self._writer.add(picture)
+        if outcome.error is not None:
+            self._left_out.append((name, str(outcome.error)))
+        elif outcome.status == "skipped":
+            self._left_out.append((name, "its output exists; it was skipped"))
+
+    @contextlib.contextmanager
+    def _trying(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError as error:
+            self.error = error
 
 
 def about(title: str, facts: Facts, summary: tuple[str, ...] = (), left_out: Facts = ()) -> About:
@@ -143,14 +175,15 @@ def facts_of_engine(choice: Choice, facts: EngineFacts) -> Facts:
 def facts_of_settings(request: RestoreRequest) -> Facts:
     """How they were restored."""
     settings = request.settings
+    of_each = "folder or clip" if request.sequence else "picture or clip"
     chosen = {
-        "range": settings.range if not request.sequence else "of the sequence",
+        "range": f"{settings.range}, of each {of_each}",
         "tone": settings.tone,
         "strength": settings.strength,
         "largest change": settings.bound or "not limited",
         "scale": request.scale,
         "unit": request.unit,
-        "fixed pattern": request.pattern or ("found" if request.find_pattern else "off"),
+        "fixed pattern": request.pattern or ("of sequences" if request.find_pattern else "off"),
     }
     return tuple((name, str(value)) for name, value in chosen.items())
 

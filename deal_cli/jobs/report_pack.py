@@ -23,9 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal_cli.errors import PictureError
+
 THUMBNAIL = 128  # pixels that a small picture has at most, each way
 WINDOW = (0.5, 99.5)  # percentiles of the source that a small picture shows as black and white
-KNOTS = (2, 17, 129, 1025)  # temperatures that may stand for a calibration, fewest first
+MOST_PIXELS = 2**24  # of a picture on a page: more than phones draw, and a gigabyte while packed
+KNOTS = (2, 17, 129, 1025, 16385)  # temperatures that may stand for a calibration, fewest first
 NEAR = 0.002  # K that a temperature between two knots may be off
 PROBES = 4096  # codes at which that is looked at
 
@@ -53,6 +56,14 @@ class Shown:
     figures: tuple[tuple[str, str], ...]
     warning: str | None = None
     celsius: Callable[[Values], Values] | None = None
+
+
+@dataclass(frozen=True)
+class Unshown:
+    """A picture that a page cannot hold, and why."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -92,9 +103,15 @@ def pack(shown: Shown) -> Packed:
     """Pack a picture; it takes about a tenth of a second for 640x512 pixels.
 
     Raises:
+        PictureError: it has more than `MOST_PIXELS`.
         ValueError: its two states are not `(H, W)` of one size.
     """
     height, width = shown.before.shape
+    if height * width > MOST_PIXELS:
+        most = f"{MOST_PIXELS / 1e6:.0f} megapixels"
+        raise PictureError(
+            f"is {width}x{height}, and a page holds {most} of a picture", remedy="cut it for a page"
+        )
     return Packed(
         name=visible(shown.name) or "(no name)",
         figures=tuple((visible(label), visible(value)) for label, value in shown.figures),

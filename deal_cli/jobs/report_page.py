@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import os
 import re
 import tempfile
 from dataclasses import dataclass, replace
@@ -74,6 +75,26 @@ class _Place:
     file: str
 
 
+def check_page(path: Path, *, split: bool = False, overwrite: bool = False) -> None:
+    """Make sure that a page may have this name; nothing is made.
+
+    Raises:
+        UsageError: the page exists, or has the name of something else.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError("is no name of a page", file=path, remedy="end it in .html")
+    for target in (path, _beside(path)) if split else (path,):
+        wrong = target.is_dir() if target is path else exists(target) and not target.is_dir()
+        if wrong or (exists(target) and not overwrite):
+            remedy = "give another name" + ("" if wrong else ", or --overwrite")
+            raise UsageError("exists", file=target, remedy=remedy)
+
+
+def _beside(path: Path) -> Path:
+    """The folder of a page's numbers."""
+    return path.with_name(f"{path.stem}_files")
+
+
 class ReportWriter:
     """Writes a page of pictures that come one by one; only one lies in memory at a time.
 
@@ -90,21 +111,14 @@ class ReportWriter:
     """
 
     def __init__(self, path: Path, *, split: bool = False, overwrite: bool = False) -> None:
-        if path.suffix.lower() not in SUFFIXES:
-            raise UsageError("is no name of a page", file=path, remedy="end it in .html")
+        check_page(path, split=split, overwrite=overwrite)
         self._path = path
-        self._folder = path.with_name(f"{path.stem}_files") if split else None
-        for target in filter(None, (path, self._folder)):
-            wrong = target.is_dir() if target is path else exists(target) and not target.is_dir()
-            if wrong or (exists(target) and not overwrite):
-                remedy = "give another name" + ("" if wrong else ", or --overwrite")
-                raise UsageError("exists", file=target, remedy=remedy)
+        self._folder = _beside(path) if split else None
         make_folder(path.parent)
         try:
             self._spool: BinaryIO = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
         except OSError as error:
             raise _refused(path, error) from error
-        self.written: Size | None = None
         self._pictures: list[Packed] = []
         self._places: list[_Place] = []
 
@@ -150,8 +164,7 @@ class ReportWriter:
             undo.pop_all()
         if self._folder is not None:
             self._remove_old(self._folder)
-        self.written = Size(len(self._pictures), page, beside)
-        return self.written
+        return Size(len(self._pictures), page, beside)
 
     def _write_beside(self, folder: Path, undo: contextlib.ExitStack) -> int:
         """Write a file of each picture's numbers; return their bytes, and how to undo it."""
@@ -205,7 +218,8 @@ class ReportWriter:
         """What the script has to know of the pictures before it reads one."""
         files = None
         if self._folder is not None:
-            files = [quote(f"{self._folder.name}/{place.file}") for place in self._places]
+            name = os.fsencode(self._folder.name)
+            files = [quote(name + b"/" + place.file.encode()) for place in self._places]
         rows = [
             {
                 "name": entry.name,

@@ -17,11 +17,12 @@ from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.resize import enlarge
 from deal_cli.imaging.whole import make_folder
 from deal_cli.jobs.flight import Kind
-from deal_cli.jobs.report_pack import Packed, pack
+from deal_cli.jobs.pipeline import told
+from deal_cli.jobs.report_pack import Packed, Shown, Unshown, pack
 from deal_cli.jobs.restore_outcome import Summary
 from deal_cli.jobs.restore_plan import RestoreRequest
 from deal_cli.jobs.sequence import Progress, Survey, survey, without_pattern
-from deal_cli.jobs.shown import show
+from deal_cli.jobs.shown import show, show_degrees
 
 
 @dataclass
@@ -135,10 +136,19 @@ class Restoration:
             finding=common.finding if common else None,
         )
 
-    def shown(self, name: str, restored: Restored) -> tuple[Packed, ...]:
-        """A restored frame beside its source, as both are written, if a report is to show it."""
+    def shown(self, name: str, restored: Restored) -> tuple[Packed | Unshown, ...]:
+        """A restored frame beside its source, as both are written, if a report is to show it.
+
+        Whatever goes wrong here is of the page: the picture itself is restored.
+        """
         if not self.request.show:
             return ()
+        try:
+            return (pack(self._shown(name, restored)),)
+        except Exception as failure:
+            return (Unshown(name, str(told(failure))),)
+
+    def _shown(self, name: str, restored: Restored) -> Shown:
         before = replace(restored.frame, values=restored.source)
         low, high = restored.range
         tone = restored.tone
@@ -147,8 +157,9 @@ class Restoration:
             ("tone", f"gain {tone.gain:.2f} offset {tone.offset:+.2f}" if tone else "kept"),
         )
         pair = self.written(before), self.written(restored.frame)
-        degrees = self.request.unit == "celsius"
-        return (pack(show(name, *pair, restored.fidelity, more, degrees=degrees)),)
+        if self.request.unit == "celsius":
+            return show_degrees(name, *pair, more)
+        return show(name, *pair, restored.fidelity, more)
 
     def _enlarged(self, frame: Frame) -> Frame:
         return enlarge(frame, self.request.scale, max_pixels=self.request.max_pixels)

@@ -11,7 +11,7 @@ from deal_cli.engine.pattern_estimate import Finding
 from deal_cli.errors import DealError
 from deal_cli.jobs.flight import Flown, Kind
 from deal_cli.jobs.plan import STREAM, Item
-from deal_cli.jobs.report_pack import Packed
+from deal_cli.jobs.report_pack import Packed, Unshown
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Summary:
     fidelity: Fidelity | None
     finding: Finding | None = None
     frames: int | None = None
-    shown: tuple[Packed, ...] = ()
+    shown: tuple[Packed | Unshown, ...] = ()
 
     def __str__(self) -> str:
         low, high = self.range

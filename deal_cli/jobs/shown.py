@@ -20,6 +20,8 @@ from deal_cli.jobs.report_pack import Shown
 #: What is worth a second look, as a share of the picture's own coldest to hottest: of 50 K, a mean
 #: that moved by a quarter of a kelvin, or a hottest spot by 5 K.
 MOVED_MEAN, MOVED_SPOT = 0.005, 0.1
+#: What a picture spans at least for that: a flat one that moved by a step is none to look at.
+LEAST_SPAN = {Unit.GREY: 40, Unit.COUNTS: 40, Unit.CELSIUS: 1}
 
 Figures = tuple[tuple[str, str], ...]
 Values = NDArray[np.float32]
@@ -66,6 +68,13 @@ def show(
     )
 
 
+def show_degrees(name: str, before: Frame, after: Frame, more: Figures = ()) -> Shown:
+    """The same of two pictures in °C, measured as they are written."""
+    numbers = Numbers(Unit.CELSIUS, after.dtype)
+    fidelity = measure(before.values, after.values, numbers, _gaps(before, after))
+    return show(name, before, after, fidelity, more, degrees=True)
+
+
 def compare(name: str, before: Frame, after: Frame) -> Shown:
     """Two pictures of one scene, however the second was made of the first.
 
@@ -74,7 +83,9 @@ def compare(name: str, before: Frame, after: Frame) -> Shown:
     Raises:
         PictureError: their sizes or numbers cannot be compared.
     """
-    degrees = after.dtype.kind == "f" and before.dtype.kind != "f"
+    radiometry = before.metadata.radiometry
+    calibrated = radiometry is not None and radiometry.planck is not None
+    degrees = calibrated and after.dtype.kind == "f" and before.dtype.kind != "f"
     if degrees:
         before = in_celsius(before)
     for scale in SCALES[1:]:
@@ -90,17 +101,20 @@ def compare(name: str, before: Frame, after: Frame) -> Shown:
             f"{after.dtype} after, {before.dtype} before",
             remedy="give two pictures in the same numbers",
         )
+    if degrees:
+        return show_degrees(name, before, after)
     # What the second file lost of its calibration, the first may still tell.
     radiometry = after.metadata.radiometry or before.metadata.radiometry
     after = replace(after, metadata=replace(after.metadata, radiometry=radiometry))
-    numbers = Numbers.of(after)
-    if degrees:
-        numbers = replace(numbers, unit=Unit.CELSIUS, planck=None)
+    gaps = _gaps(before, after)
+    return show(name, before, after, measure(before.values, after.values, Numbers.of(after), gaps))
+
+
+def _gaps(before: Frame, after: Frame) -> NDArray[np.bool_] | None:
+    """Where one of two pictures holds no measurement."""
     gaps = [find_gaps(frame.values, frame.metadata.nodata) for frame in (before, after)]
     known = [mask for mask in gaps if mask is not None]
-    either = np.logical_or.reduce(known) if known else None
-    fidelity = measure(before.values, after.values, numbers, either)
-    return show(name, before, after, fidelity, degrees=degrees)
+    return np.logical_or.reduce(known) if known else None
 
 
 def _written(frame: Frame) -> Values:
@@ -148,7 +162,7 @@ def _largest(before: Values, after: Values, seen: Seen, celsius: Celsius | None)
 
 def _warning(seen: Seen) -> str | None:
     """Why a person should look at this one first."""
-    span = seen.hottest[0] - seen.coldest[0]
+    span = max(seen.hottest[0] - seen.coldest[0], LEAST_SPAN.get(seen.unit, 0))
     step, level = (f" {words[seen.unit]}".rstrip() for words in (STEPS, LEVELS))
     if abs(seen.hottest[1] - seen.hottest[0]) > MOVED_SPOT * span:
         return f"its hottest spot moved, {seen.hottest_text()}{level}"

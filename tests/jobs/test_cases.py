@@ -181,3 +181,16 @@ def test_no_pair_at_all_is_an_error_of_use(folder: Path, tmp_path: Path) -> None
     path = grey(np.zeros((48, 64), np.uint8), tmp_path / "dirty" / "x.png")
     with pytest.raises(UsageError, match=r"x\.png: has the name of no clean picture, nor has any"):
         Selection((folder,), (path.parent,)).subjects()
+
+
+def test_a_pair_with_pixels_that_were_not_measured_is_refused(tmp_path: Path) -> None:
+    import tifffile
+
+    for name in ("clean", "dirty"):
+        values = draw_scene(0, 48, 64, "uint16").values
+        if name == "dirty":
+            values[3, 3] = np.nan
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "a.tif", values)
+    with pytest.raises(PictureError, match=r"a\.tif: 1 pixels hold no measurement"):
+        one(Selection((tmp_path / "clean",), (tmp_path / "dirty",)))

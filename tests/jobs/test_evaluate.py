@@ -195,7 +195,7 @@ def test_benchmarks_are_written_into_their_own_section_only(
     assert once.count("<!-- restoration -->") == once.count("<!-- /restoration -->") == 1
     for fact in ("a machine", "0123abc", "deal", "f" * 64, "deal evaluate --clean x"):
         assert fact in once
-    assert f"| noise | input | {score_of(noisy, 'noise', 'input', 'psnr'):.2f} | [" in once
+    assert f"| noise | input | {score_of(noisy, 'noise', 'input', 'psnr'):.2f} | –" in once
     write_benchmarks(noisy, page, FACTS)
     assert page.read_text(encoding="utf-8") == once
     write_benchmarks(noisy, page, replace(FACTS, machine="another"))

@@ -17,6 +17,7 @@ from deal_cli.jobs.evaluation import Evaluation, Row
 from deal_cli.jobs.scores import Metric
 
 PSNR = Metric("psnr", "PSNR", "dB", 2, "up")
+SIX = [20.0, 20, 20, 30, 30, 30]
 SPOT = Metric("hot_spot_error", "hot spot", "%", 2, "down", percent=True, signed=True)
 
 
@@ -48,11 +49,17 @@ def test_the_interval_of_many_values_is_that_of_the_normal_law() -> None:
     assert estimate.high == pytest.approx(values.mean() + half, abs=0.06)
 
 
-def test_the_interval_is_the_same_every_time_and_none_of_one_picture() -> None:
-    assert evaluation([20, 30, 41]).means == evaluation([20, 30, 41]).means
-    alone = evaluation([20]).of("noise", "input")
-    assert alone is not None
-    assert (alone.scores["psnr"].low, alone.scores["psnr"].high) == (None, None)
+def test_the_interval_is_the_same_every_time_and_none_of_few_pictures() -> None:
+    assert evaluation(SIX).means == evaluation(SIX).means
+    few = evaluation(SIX[:5]).of("noise", "input")
+    assert few is not None
+    assert (few.scores["psnr"].low, few.scores["psnr"].high) == (None, None)
+
+
+def test_a_mean_says_of_how_many_pictures_it_is() -> None:
+    mean = evaluation([20, 30], [math.nan, 0.02]).of("noise", "input")
+    assert mean is not None
+    assert [mean.scores[name].pictures for name in ("psnr", "hot_spot_error")] == [2, 1]
 
 
 def test_errors_of_either_sign_do_not_cancel() -> None:
@@ -77,7 +84,7 @@ def test_json_holds_facts_means_with_intervals_rows_and_failures() -> None:
     assert loaded["weights"] == "deal"
     assert loaded["means"][1]["method"] == "deal"
     assert loaded["means"][1]["psnr"]["mean"] == 35
-    assert loaded["means"][1]["psnr"]["low"] == 30
+    assert loaded["means"][1]["psnr"] == {"mean": 35, "pictures": 2, "low": None, "high": None}
     assert loaded["pictures"][3] == {
         "set": "s",
         "picture": "1",
@@ -100,9 +107,10 @@ def test_csv_has_a_line_for_each_picture_and_method() -> None:
 
 
 def test_markdown_has_a_line_for_each_task_and_method() -> None:
-    lines = evaluation([20, 30], [0.01, 0.02]).text("markdown").splitlines()
+    lines = evaluation(SIX, [0.01, 0.02] * 3).text("markdown").splitlines()
     assert lines[0] == "| task | method | PSNR dB ↑ | 95 % interval | hot spot % ↓ |"
-    assert lines[2] == "| noise | input | 25.00 | [20.00, 30.00] | 1.50 |"
+    assert lines[2].startswith("| noise | input | 25.00 | [21.")
+    assert lines[2].endswith(" | 1.50 |")
 
 
 def test_a_matrix_has_the_best_of_each_column_in_bold() -> None:
@@ -112,16 +120,19 @@ def test_a_matrix_has_the_best_of_each_column_in_bold() -> None:
     assert evaluation([20, 30], [0.01, 0.02]).matrix("hot_spot_error").count("**1.50**") == 2
 
 
-@pytest.mark.parametrize(("width", "interval"), [(100, True), (40, False)])
-def test_the_table_shows_each_task_and_intervals_where_they_fit(width: int, interval: bool) -> None:
+@pytest.mark.parametrize(
+    ("width", "spared"),
+    [(100, ""), (40, "not shown: 95 % interval"), (28, "not shown: 95 % interval, hot spot % ↓")],
+)
+def test_the_table_leaves_out_what_does_not_fit_and_says_so(width: int, spared: str) -> None:
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(evaluation([20, 30]).table(width))
-    shown = capture.get()
+        console.print(evaluation(SIX).table(width))
+    shown = " ".join(capture.get().split())
     assert "25.00" in shown
     assert "…" not in shown
-    assert ("[20.00, 30.00]" in shown) == interval
-    assert ("wider" in shown) != interval
+    assert ("[21." in shown) == (not spared)
+    assert spared in shown
 
 
 def test_what_was_scored_is_told_in_a_line() -> None:

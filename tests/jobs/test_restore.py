@@ -18,11 +18,13 @@ from deal_cli.engine.contract import Backend
 from deal_cli.engine.pattern import Pattern
 from deal_cli.engine.pattern_estimate import Finding
 from deal_cli.engine.restorer import Settings
-from deal_cli.errors import BackendError, UsageError
+from deal_cli.errors import BackendError, OutputError, UsageError
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
 from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs import sequence
+from deal_cli.jobs import restoration, sequence
+from deal_cli.jobs.report import RunPage
+from deal_cli.jobs.report_page import ReportWriter
 from deal_cli.jobs.restore import Batch, RestoreRequest, open_batch, rehearse
 
 KEEP = Settings(tone="keep")
@@ -397,3 +399,43 @@ def test_a_folder_that_vanishes_while_it_is_worked_on_fails_its_pictures(
     shutil.rmtree("out")
     assert [o.status for o in planned.run()][-1] == "restored"
     assert files() == ["a.png"]
+
+
+# --- pages ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("here")
+def test_what_goes_wrong_with_a_page_fails_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(shown: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(restoration, "pack", full)
+    request = RestoreRequest(
+        ["a.png", "b.tif"], "out", Request("cpu", "deal-fast"), KEEP, show=True
+    )
+    page = RunPage(Path("page.html"), split=False, overwrite=False)
+    outcomes = list(page.follow(open_batch(request).run(), ()))
+    assert [outcome.status for outcome in outcomes] == ["restored", "restored"]
+    assert page.size is not None
+    assert page.size.pictures == 0
+    assert "does not fit into memory" in Path("page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("method", ["add", "close"])
+def test_a_page_that_cannot_be_written_stops_no_picture(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("cannot be written (No space left on device)", file=Path("page.html"))
+
+    monkeypatch.setattr(ReportWriter, method, full)
+    request = RestoreRequest(
+        ["a.png", "b.tif"], "out", Request("cpu", "deal-fast"), KEEP, show=True
+    )
+    page = RunPage(Path("page.html"), split=False, overwrite=False)
+    outcomes = list(page.follow(open_batch(request).run(), ()))
+    assert [outcome.status for outcome in outcomes] == ["restored", "restored"]
+    assert page.error is not None
+    assert {path.name for path in Path("out").iterdir()} == {"a.png", "b.tif"}
+    assert not Path("page.html").exists()

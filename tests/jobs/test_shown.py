@@ -102,5 +102,5 @@ def test_pictures_that_cannot_be_compared_are_refused() -> None:
         compare("a.tif", COUNTS, draw_scene(0, 48, 48, "uint16"))
     with pytest.raises(PictureError, match="uint8 after, uint16 before"):
         compare("a.tif", COUNTS, draw_scene(0, 48, 64))
-    with pytest.raises(PictureError, match="does not say how its numbers become temperatures"):
+    with pytest.raises(PictureError, match="float32 after, uint16 before"):
         compare("a.tif", COUNTS, replace(COUNTS, dtype=np.dtype(np.float32)))

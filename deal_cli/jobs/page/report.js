@@ -62,7 +62,12 @@
     return new Promise((resolve, reject) => {
       const script = document.createElement('script');
       script.src = manifest.files[index];
-      script.onload = () => script.remove();
+      script.onload = () => {
+        script.remove();
+        if (waiting.delete(index)) {
+          reject(new Error(`${decodeURIComponent(manifest.files[index])} is damaged`));
+        }
+      };
       script.onerror = () => {
         script.remove();
         reject(new Error(`${decodeURIComponent(manifest.files[index])} is not beside this page`));
