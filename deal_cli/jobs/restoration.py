@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from deal_cli.engine.fidelity import Numbers
 from deal_cli.engine.pattern import Pattern
 from deal_cli.engine.restorer import Restored, Restorer
 from deal_cli.imaging.celsius import check_celsius, in_celsius
@@ -153,7 +154,7 @@ class Restoration:
         low, high = restored.range
         tone = restored.tone
         more = (
-            ("seen as 0 and 1", f"{low:g} and {high:g}"),
+            ("seen as 0 and 1", f"{low:g} and {high:g} {Numbers.of(restored.frame).unit}"),
             ("tone", f"gain {tone.gain:.2f} offset {tone.offset:+.2f}" if tone else "kept"),
         )
         pair = self.written(before), self.written(restored.frame)

@@ -145,7 +145,7 @@ def _figures(seen: Seen) -> Figures:
         ("99.9 % within", f"{seen.change_text()}{step}"),
         ("hottest", f"{seen.hottest_text()}{level} at {hot.x},{hot.y}"),
         ("coldest", f"{seen.coldest_text()}{level} at {cold.x},{cold.y}"),
-        ("outside its range", f"{seen.outside:,} pixels"),
+        ("outside its range", f"{seen.outside:,} {'pixel' if seen.outside == 1 else 'pixels'}"),
     )
 
 
