@@ -31,6 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+weights_app = typer.Typer(
+    help="List and verify the bundled weights, and fetch others.", no_args_is_help=True
+)
+app.add_typer(weights_app, name="weights")
 
 Backend = Annotated[
     str, typer.Option(help="auto, cuda, cuda:N, onnx or cpu. auto says what it chose.")
@@ -610,6 +614,68 @@ def doctor() -> None:
         raise DealError(f"{wrong} wrong", remedy="see the lines above")
 
 
+@weights_app.command("list")
+def list_weights(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a file on stdout.")
+    ] = False,
+) -> None:
+    """List the bundled weights, as their files say what they are."""
+    from deal_cli.jobs.weights import Examined, examine, print_rows
+
+    found = [*examine()]
+    print_rows([row for row in found if isinstance(row, Examined)], as_json=as_json)
+    _fail_all([error for error in found if isinstance(error, DealError)])
+
+
+@weights_app.command("verify")
+def verify_weights(
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME_OR_FILE",
+            help="Bundled names, and files of your own. None: all that are bundled.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Verify that weights have their checksums and load as what they say they are."""
+    from deal_cli.jobs.weights import examine
+
+    failed = []
+    for found in examine(given or ()):
+        if isinstance(found, DealError):
+            failed.append(found)
+        else:
+            typer.echo(found)
+    _fail_all(failed)
+
+
+@weights_app.command("pull")
+def pull_weights(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the file NAME.safetensors.")],
+    repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="A model repository of the Hub.")],
+    revision: Annotated[
+        str, typer.Option(metavar="COMMIT", help="All 40 hex digits of a commit, which stays.")
+    ],
+    sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="What the file's SHA-256 has to be.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch weights from the Hugging Face Hub, unless they are in its cache, and print the path."""
+    from deal_cli.jobs.display import Display
+    from deal_cli.jobs.weights import PullRequest, pull
+
+    request = PullRequest(name, repo, revision, sha256)
+    with Display(quiet=quiet) as display:
+        display.progress(0, None, "fetching")
+        pulled = pull(request)
+        if not quiet:
+            display.say(f"deal: {pulled}")
+    typer.echo(pulled.path)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code the outcome owns."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler interrupts so
@@ -639,6 +705,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _fail(message: str, code: ExitCode) -> None:
     sys.stderr.write(f"deal: {message}\n")
     sys.exit(code)
+
+
+def _fail_all(errors: Sequence[DealError]) -> None:
+    """Name every error, and exit with the code of the first, if there is one."""
+    for error in errors:
+        typer.echo(f"deal: {error}", err=True)
+    if errors:
+        raise typer.Exit(errors[0].exit_code)
 
 
 def _chosen(choice: Choice, facts: Facts) -> str:

@@ -17,6 +17,9 @@ from deal_cli.errors import short
 #: a size that no memory holds.
 MAX_PIXELS = 400_000_000
 
+#: Bytes a weight file may have; the published network has 2 million numbers, a sixtieth of this.
+MAX_WEIGHT_BYTES = 512 * 2**20
+
 # The largest network. A configuration also comes from inside a weight file, where nobody vouches
 # for it: what its tensors cannot bear witness to (steps, dilations, radii) must not exhaust a
 # machine, and every halo must leave a tile of the restorer a core.

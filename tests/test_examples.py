@@ -47,6 +47,7 @@ PARSED = {
     "deal train": "trains for minutes; tests/jobs/test_train.py runs trainings",
     "deal bench": "keeps the machine for minutes; tests/jobs/test_bench.py times small pictures",
     "deal export": "traces and verifies for ten seconds; tests/jobs/test_export.py does so",
+    "deal weights pull": "asks the Hugging Face Hub; tests/test_weights_command.py has a stand-in",
     "--backend cuda": "needs an NVIDIA GPU",
 }
 
@@ -109,11 +110,14 @@ def examples(page: Path) -> list[Example]:
 
 def parsed(words: Sequence[str]) -> dict[str, Any]:
     """The arguments and options of a command, by the real parser."""
-    group: Any = typer.main.get_command(app)
-    name, *rest = words
-    assert name in group.commands, f"there is no deal {name}"
+    command: Any = typer.main.get_command(app)
+    path, rest = "deal", list(words)
+    while hasattr(command, "commands"):
+        name = rest.pop(0)
+        assert name in command.commands, f"there is no {path} {name}"
+        command, path = command.commands[name], f"{path} {name}"
     try:
-        return dict(group.commands[name].make_context(f"deal {name}", rest).params)
+        return dict(command.make_context(path, rest).params)
     except Exception as error:
         raise AssertionError(f"deal {shlex.join(words)}: {error}") from error
 

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "deal_cli").rglob("*.py"))
-HEAVY = ("torch", "cv2", "onnxruntime", "onnx", "av", "imagecodecs")
+HEAVY = ("torch", "cv2", "onnxruntime", "onnx", "av", "imagecodecs", "huggingface_hub")
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

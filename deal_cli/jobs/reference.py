@@ -73,6 +73,8 @@ survives beside them.
 
 #: Environment variables that the program itself reads.
 ENVIRONMENT = {
+    "HF_TOKEN": "Token of the Hugging Face Hub, for `deal weights pull` alone; none that is kept "
+    "elsewhere is used.",
     "OMP_NUM_THREADS": "Threads to compute with, where they are to be fewer than the processor's "
     "cores.",
     "WORLD_SIZE": "Set by `torchrun`: how many processes train together.",
@@ -134,13 +136,13 @@ def _commands(app: typer.Typer) -> str:
         _table(
             ("command", "what it does"),
             (
-                (f"[`deal {name}`](#deal-{name})", command.help)
-                for name, command in group.commands.items()
+                (f"[`deal {name}`](#deal-{name.replace(' ', '-')})", command.help)
+                for name, command in _leaves(group)
             ),
         ),
         _parameters(group),
     ]
-    for name, command in group.commands.items():
+    for name, command in _leaves(group):
         shown = [parameter for parameter in command.params if not parameter.hidden]
         usage = [f"deal {name}", *(_usage(p) for p in shown if _is_argument(p))]
         if any(not _is_argument(p) for p in shown):
@@ -148,6 +150,15 @@ def _commands(app: typer.Typer) -> str:
         heading = f"### `deal {name}`\n\n{command.help}\n\n    {' '.join(usage)}"
         parts += [heading, _parameters(command)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _leaves(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command of a group with its whole name, also those of groups within it."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _leaves(command, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
 
 
 def _is_argument(parameter: Any) -> bool:

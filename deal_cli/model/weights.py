@@ -19,6 +19,7 @@ from torch import Tensor
 
 import deal_cli
 from deal_cli.config import (
+    MAX_WEIGHT_BYTES,
     MOST_TONE_WIDTH,
     GeneratorConfig,
     NetworkConfig,
@@ -40,9 +41,7 @@ GENERATOR_FORMAT = "deal-generator/1"
 TONE_FORMAT = "deal-tone/1"
 GENERATOR = "generator"
 TONE = "tone"
-
-#: Bytes; the published network has 2 million numbers, a sixtieth of this.
-LARGEST = 512 * 2**20
+LARGEST = MAX_WEIGHT_BYTES
 
 
 @dataclass(frozen=True)
@@ -265,7 +264,15 @@ def load_tone(enhancer: Path) -> TonePredictor:
     Raises:
         WeightsError: damaged, or of another kind.
     """
-    file = tone_of(enhancer)
+    return read_tone(tone_of(enhancer))
+
+
+def read_tone(file: WeightFile) -> TonePredictor:
+    """The tone predictor in a file, in float32, in evaluation mode.
+
+    Raises:
+        WeightsError: damaged, or of another kind.
+    """
     remedy = "use --tone keep, or put the file that `deal train` wrote in its place"
     with opened(file.path) as content:
         if content.metadata.get("format") != TONE_FORMAT:

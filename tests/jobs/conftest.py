@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from stand_in_hub import StandInHub
 
 from deal_cli.config import BlockConfig, NetworkConfig
 from deal_cli.imaging.files import write_frame
 from deal_cli.imaging.scenes import draw_scene
+from deal_cli.jobs.hub import LEFT_OUT
 from deal_cli.model.network import Enhancer
 from deal_cli.model.weights import save_enhancer
 
@@ -49,3 +51,28 @@ def draw_scenes(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Hub's cache, which is not there yet."""
+    for name, value in LEFT_OUT.items():  # before the library is imported
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """A stand-in for the Hub, in the place of it in this process."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session
+
+    with StandInHub() as hub:
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield hub
+        close_session()
