@@ -102,6 +102,9 @@ class NetworkConfig:
         detail_radius: half the edge, in cells of the stride, of the local mean that is taken from
             the picture and fed beside it; 0 feeds the picture itself, as published.
         time_steps: T of the spiking modules.
+        gauge: the operations whose severities are read from the whole picture, to set features by
+            (`model/gauge.py`); none is no gauge. Weights without one can be trained on with it: it
+            begins as nothing.
         blocks: from input to output.
     """
 
@@ -112,6 +115,7 @@ class NetworkConfig:
     padding: Literal["reflect", "zeros"] = "zeros"
     time_steps: int = 4
     detail_radius: int = 4
+    gauge: tuple[str, ...] = ()
     blocks: tuple[BlockConfig, ...] = (
         BlockConfig("stm", 5, 3, 1, column=33),
         BlockConfig("ssm", 7, 5, 1, column=33),
@@ -132,6 +136,8 @@ class NetworkConfig:
             raise ValueError(
                 f"'detail_radius' is {short(radius)}, not a number from 0 to {MOST_DETAIL_RADIUS}"
             )
+        if len(self.gauge) > MOST_BLOCKS:
+            raise ValueError(f"'gauge' reads {len(self.gauge)} operations, more than {MOST_BLOCKS}")
         if len(self.blocks) > MOST_BLOCKS:
             raise ValueError(f"there are {len(self.blocks)} 'blocks', more than {MOST_BLOCKS}")
         reach = self.stride * (radius + sum(max(block.reach) for block in self.blocks))
@@ -142,11 +148,26 @@ class NetworkConfig:
             )
 
 
+#: What the gauges of the presets read; shading is too smooth for their windows.
+READ = (
+    "blur",
+    "motion",
+    "downsample",
+    "stripe",
+    "row",
+    "dead",
+    "gaussian",
+    "shot",
+    "quantise",
+    "jpeg",
+)
+
 NETWORKS: Mapping[str, NetworkConfig] = types.MappingProxyType(
     {
-        "deal": NetworkConfig(),
+        "deal": NetworkConfig(gauge=READ),
         "deal-fast": NetworkConfig(
             width=16,
+            gauge=READ,
             blocks=(BlockConfig("ssm", 3, 3, 2, column=33), BlockConfig("stm", 3, 3, 1)),
         ),
         "paper": NetworkConfig(
@@ -339,6 +360,33 @@ class ToneConfig:
 
 
 @dataclass(frozen=True)
+class GaugeConfig:
+    """The training of a new gauge (`jobs/train_gauge.py`), before the enhancer's.
+
+    It goes on learning beside the enhancer. A gauge that comes with weights is not begun anew.
+
+    Attributes:
+        crops: degraded crops that it learns from.
+        steps: of its optimiser (AdamW, cosine).
+        batch: crops a step.
+        learning_rate: peak of the schedule.
+        weight: of its error in the enhancer's loss.
+    """
+
+    crops: int = 30_000
+    steps: int = 8000
+    batch: int = 256
+    learning_rate: float = 2e-3
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        for key in ("crops", "steps", "weight"):
+            if not 0 <= getattr(self, key) < math.inf:
+                value = short(getattr(self, key))
+                raise ValueError(f"'{key}' of the gauge is {value}, not 0 or more")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training of the enhancer and its adversary (`jobs/train.py`).
 
@@ -348,6 +396,7 @@ class TrainConfig:
         generator: sizes and limits of N_G.
         adversary: when and how N_G takes part.
         tone: training of the tone predictor, after the enhancer's.
+        gauge: training of the gauge, where the network has one.
         steps: of N_E's optimiser; the cosine schedule ends there (`--budget`).
         batch: crops a step, in each process.
         crop: edge of a crop in pixels, a multiple of the stride.
@@ -367,11 +416,12 @@ class TrainConfig:
         precision: "auto" is bfloat16 autocast where the hardware has it.
     """
 
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkConfig = field(default_factory=lambda: NETWORKS["deal"])
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     tone: ToneConfig = field(default_factory=ToneConfig)
+    gauge: GaugeConfig = field(default_factory=GaugeConfig)
     steps: int = 20_000
     batch: int = 10
     crop: int = 128
@@ -390,7 +440,11 @@ class TrainConfig:
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
 
     def __post_init__(self) -> None:
-        for config, keys in ((self, ("steps", "batch", "crop")), (self.tone, ("batch",))):
+        for config, keys in (
+            (self, ("steps", "batch", "crop")),
+            (self.tone, ("batch",)),
+            (self.gauge, ("batch",)),
+        ):
             for key in keys:
                 if getattr(config, key) < 1:
                     raise ValueError(f"'{key}' is {short(getattr(config, key))}, not 1 or more")

@@ -388,6 +388,20 @@ def test_train_makes_weights_and_says_how_to_use_them(fifty: Path, tmp_path: Pat
     assert (tmp_path / "restored" / "0.png").is_file()
 
 
+def test_train_says_that_a_new_gauge_learns_first(fifty: Path, tmp_path: Path) -> None:
+    gauge = 'gauge = ["stripe", "gaussian"]'
+    text = TINY.replace("[network]", f"[network]\n{gauge}")
+    assert gauge in text
+    text += "\n[gauge]\ncrops = 40\nsteps = 4\nbatch = 8\n"
+    (tmp_path / "gauged.toml").write_text(text, encoding="utf-8")
+    options = ("--config", "gauged.toml", "--init", "none", "--budget", "3steps", "-o", "run")
+    result = deal("train", "--data", "fifty", *options, cwd=tmp_path, env=ONE_THREAD)
+    assert result.returncode == 0, result.stderr
+    assert "deal: the gauge learns to read severities, from 40 crops" in result.stderr
+    weights = load_enhancer(str(tmp_path / "run" / "best" / "enhancer.safetensors"))
+    assert weights.config.gauge == ("stripe", "gaussian")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_an_interrupted_training_is_exit_130_and_goes_on(fifty: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -30,6 +30,7 @@ class Facts:
         path: of the weights' file, beside which a tone predictor may lie.
         parallel: pictures of a batch that are worked on at the same time.
         only: the height and width of the only pictures that a graph with a fixed size takes.
+        reads_whole: whether a part of a picture is restored by what the whole shows.
     """
 
     backend: str
@@ -44,6 +45,7 @@ class Facts:
     path: Path = Path()
     parallel: int = 1
     only: tuple[int, int] | None = None
+    reads_whole: bool = False
 
     def check_size(self, height: int, width: int) -> None:
         """Make sure that pictures of a size can be restored.
@@ -70,8 +72,13 @@ class Backend(ABC):
         self.facts = facts
 
     @abstractmethod
-    def run(self, x: Batch) -> Batch:
+    def run(self, x: Batch, whole: Batch | None = None) -> Batch:
         """The restored pictures, in float32; edges are multiples of the stride.
+
+        Args:
+            x: pictures, or tiles of them.
+            whole: of each of `x` the picture that it is of, where the network reads it; its edges
+                are multiples of the stride too. None: `x` are whole.
 
         Raises:
             OutOfMemoryError: the batch does not fit.

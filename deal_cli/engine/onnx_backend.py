@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -34,16 +35,19 @@ class OnnxBackend(Backend):
         self._session, self._single = session, single
         self._pool = ThreadPoolExecutor(facts.parallel, "network")
 
-    def run(self, x: Batch) -> Batch:
+    def run(self, x: Batch, whole: Batch | None = None) -> Batch:
         self.facts.check_size(*x.shape[2:])
         out = np.empty(x.shape, np.float32)
+        given = {"picture": x}
+        if self.facts.reads_whole:
+            given["whole"] = x if whole is None else whole
         try:
             if self._single is not None and len(x) > 1:
-                list(self._pool.map(lambda at: _run_into(self._single, x, out, at), _each(x)))
+                list(self._pool.map(lambda at: _run_into(self._single, given, out, at), _each(x)))
             else:
                 # A graph for one size takes one picture at a time.
                 for at in _each(x) if self.facts.only else (slice(None),):
-                    _run_into(self._session, x, out, at)
+                    _run_into(self._session, given, out, at)
         except Exception as error:  # of several classes that have no parent of their own
             if "allocate memory" in str(error):
                 raise OutOfMemoryError from error
@@ -56,11 +60,12 @@ def _each(x: Batch) -> list[slice]:
     return [slice(at, at + 1) for at in range(len(x))]
 
 
-def _run_into(session: Any, x: Batch, out: Batch, at: slice) -> None:
+def _run_into(session: Any, given: Mapping[str, Batch], out: Batch, at: slice) -> None:
     """Restore some pictures of a batch into the place where they shall be."""
     part = out[at]
     binding = session.io_binding()
-    binding.bind_cpu_input("picture", np.ascontiguousarray(x[at]))
+    for name, batch in given.items():
+        binding.bind_cpu_input(name, np.ascontiguousarray(batch[at]))
     binding.bind_output("restored", "cpu", 0, np.float32, part.shape, part.ctypes.data)
     session.run_with_iobinding(binding)
 
@@ -145,7 +150,7 @@ def open_graph(
     """
     import onnxruntime
 
-    from deal_cli.model.onnx_facts import facts_of, fixed_size, stated_halo
+    from deal_cli.model.onnx_facts import facts_of, fixed_size, inputs_of, stated_halo
 
     facts = facts_of(data, path)
     only = fixed_size(facts)
@@ -189,6 +194,7 @@ def open_graph(
         path=path,
         parallel=threads,
         only=only,
+        reads_whole=inputs_of(facts) != ["picture"],
     )
     _check_onnx(session, known)
     return OnnxBackend(session, known, single)
@@ -204,7 +210,8 @@ def _check_onnx(session: Any, facts: Facts) -> None:
     picture = np.full((1, 1, height, width), 0.5, np.float32)
     remedy = "give --weights the .safetensors file"
     try:
-        restored = session.run(["restored"], {"picture": picture})[0]
+        given = {each.name: picture for each in session.get_inputs()}
+        restored = session.run(["restored"], given)[0]
     except Exception as error:  # see above
         reason = str(error).partition("\n")[0]
         raise WeightsError(f"cannot be run ({reason})", file=facts.path, remedy=remedy) from error

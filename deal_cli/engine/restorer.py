@@ -10,6 +10,7 @@ precision, and strength 0 is the identity. Tone, when applied, is one global map
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from deal_cli.engine.backends import Choice, Purpose, Request, choose, open_backend
 from deal_cli.engine.bound import Bound, apply_bound
+from deal_cli.engine.columns import shared_offsets
 from deal_cli.engine.contract import Backend, OutOfMemoryError
 from deal_cli.engine.fidelity import Fidelity, Numbers, measure
 from deal_cli.engine.ranges import RangePolicy, measure_range
@@ -34,6 +36,7 @@ TILE = 1024  # pixels, halos included
 # Pixels of a batch: on a processor, what the caches of each core hold; a GPU wants more work.
 CORE_PIXELS, CUDA_PIXELS = 2**17, 2**22
 LARGEST_BATCH = 64  # pictures
+READ_PIXELS = 2**20  # of a picture, that a gauge reads
 SMALLEST_CORE = 32  # pixels of a tile's edge that must remain between its halos
 
 Values = NDArray[np.float32]
@@ -112,7 +115,8 @@ def open_restorer(request: Request, settings: Settings) -> tuple[Restorer, Choic
 class _Work:
     """One picture on its way: what the network sees of it is `(source - low) / span`.
 
-    `original` is what the file holds, gaps filled; `source` the same, or without a fixed pattern.
+    `original` is what the file holds, gaps filled; `source` the same, or without a fixed pattern,
+    and, where the picture is `striped`, without what whole columns share.
     """
 
     frame: Frame
@@ -122,10 +126,29 @@ class _Work:
     low: float
     high: float
     out: Values
+    striped: bool = False
 
     @property
     def span(self) -> np.float32:
         return np.float32(self.high - self.low)
+
+    def without_stripes(self) -> _Work:
+        """The same, restored once, without the offsets that whole columns were found to have."""
+        if not self.high > self.low:
+            return self
+        offsets = shared_offsets(self.source - self.out, self.span)
+        if offsets is None:
+            return self
+        return replace(self, source=self.source - offsets, striped=True)
+
+    def read(self, part: tuple[slice, slice], unit: Values) -> None:
+        """Write a part, which may reach past the picture into its mirror image, as [0, 1]."""
+        rows, columns = (
+            _mirrored(along, edge) for along, edge in zip(part, self.source.shape, strict=True)
+        )
+        np.subtract(self.source[rows[:, None], columns], np.float32(self.low), out=unit)
+        unit /= self.span
+        np.clip(unit, 0, 1, out=unit)
 
 
 class Restorer:
@@ -183,6 +206,8 @@ class Restorer:
         works = [self._prepare(frame, shared) for frame in frames]
         # A picture of one value only has nothing to restore.
         self._add_corrections([work for work in works if work.high > work.low])
+        works = [work.without_stripes() for work in works]
+        self._add_corrections([work for work in works if work.striped])
         return works
 
     def _prepare(self, frame: Frame, shared: Shared | None) -> _Work:
@@ -224,7 +249,7 @@ class Restorer:
             return
         shape = works[0].source.shape
         facts = self.backend.facts
-        height, width = (_padded(edge, facts.smallest, facts.stride) for edge in shape)
+        height, width = self._extended(shape)
         pending = np.ones(shape, np.bool_)
         while pending.any():
             plan = plan_tiles(height, width, tile=self._tile, halo=facts.halo, stride=facts.stride)
@@ -257,18 +282,32 @@ class Restorer:
         height, width = (part.stop - part.start for part in tiles[0].source)  # all have one shape
         unit = np.empty((len(pairs), 1, height, width), np.float32)
         for at, (work, tile) in enumerate(pairs):
-            rows, columns = (
-                _mirrored(part, edge) for part, edge in zip(tile.source, shape, strict=True)
-            )
-            np.subtract(work.source[rows[:, None], columns], np.float32(work.low), out=unit[at, 0])
-            unit[at] /= work.span
-        np.clip(unit, 0, 1, out=unit)
-        correction = self.backend.run(unit) - unit
+            work.read(tile.source, unit[at, 0])
+        whole, tiled = None, (height, width) != self._extended(shape)
+        if self.backend.facts.reads_whole and (tiled or height * width > READ_PIXELS):
+            whole = np.stack([self._whole(work) for work, _ in pairs])
+        correction = self.backend.run(unit, whole) - unit
         for at, (work, tile) in enumerate(pairs):
             target = work.out[tile.core]
             crop = correction[at, 0][tile.crop][: target.shape[0], : target.shape[1]]
             np.multiply(crop, work.span, out=target)
             target += work.source[tile.core]
+
+    def _whole(self, work: _Work) -> Values:
+        """What a gauge reads of a picture: all of it, or the middle of a large one, `(1, H, W)`."""
+        share = min(1.0, math.sqrt(READ_PIXELS / work.source.size))
+        shape = [int(edge * share) for edge in work.source.shape]
+        top, left = ((e - part) // 2 for e, part in zip(work.source.shape, shape, strict=True))
+        height, width = self._extended(shape)
+        unit = np.empty((1, height, width), np.float32)
+        work.read((slice(top, top + height), slice(left, left + width)), unit[0])
+        return unit
+
+    def _extended(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Height and width as the network takes them: on its stride, and not too small."""
+        facts = self.backend.facts
+        height, width = (_padded(edge, facts.smallest, facts.stride) for edge in shape)
+        return height, width
 
     def _halve_tile(self, longest: int) -> None:
         """Go on with tiles of half the edge, or give up when halos would leave no core."""

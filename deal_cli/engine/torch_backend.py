@@ -57,7 +57,7 @@ class TorchBackend(Backend):
             lower = placed(folded(network), device, dtype)
             with torch.inference_mode():
                 x = torch.from_numpy(check_pictures()).to(device)
-                restored = [self._restore(form, x).cpu().numpy() for form in (reference, lower)]
+                restored = [self._restore(form, x, x).cpu().numpy() for form in (reference, lower)]
             distance = agreement(*restored)
             if distance >= PRECISION_FLOOR:
                 self._network = lower
@@ -81,34 +81,38 @@ class TorchBackend(Backend):
                 smallest=input_edge(config),
                 path=path,
                 parallel=self._threads,
+                reads_whole=network.gauge is not None,
             )
         )
 
-    def run(self, x: Batch) -> Batch:
+    def run(self, x: Batch, whole: Batch | None = None) -> Batch:
+        whole = x if whole is None else whole
         try:
             if self._device.type == "cuda":
-                return self._run_on_device(x)
+                return self._run_on_device(x, whole)
             if len(x) == 1:
-                return self._run_here(x, self._threads)
+                return self._run_here(x, whole, self._threads)
             # A core a picture: together on one picture, cores wait for each other at every layer.
             # Small pictures go together, up to what the caches hold of them.
             count = min(len(x), max(self._threads, -(-x.size // PART_PIXELS)))
-            parts = np.array_split(x, count)
-            return np.concatenate(list(self._pool.map(lambda part: self._run_here(part, 1), parts)))
+            parts = zip(np.array_split(x, count), np.array_split(whole, count), strict=True)
+            done = self._pool.map(lambda part: self._run_here(part[0], part[1], 1), parts)
+            return np.concatenate(list(done))
         except RuntimeError as error:  # torch's own out of memory on a device is one
             words = ("out of memory", "allocate memory", "not enough memory")
             if any(part in str(error) for part in words):
                 raise OutOfMemoryError from error
             raise
 
-    def _run_here(self, x: Batch, threads: int) -> Batch:
+    def _run_here(self, x: Batch, whole: Batch, threads: int) -> Batch:
         import torch
 
         torch.set_num_threads(threads)  # of the calling thread
         with torch.inference_mode():
-            return self._restore(self._network, torch.from_numpy(x)).numpy()
+            pictures = torch.from_numpy(x), torch.from_numpy(whole)
+            return self._restore(self._network, *pictures).numpy()
 
-    def _run_on_device(self, x: Batch) -> Batch:
+    def _run_on_device(self, x: Batch, whole: Batch) -> Batch:
         """Through page-locked memory and on a stream of the thread's own.
 
         So copies are made without the processor, and those of one thread's pictures while another
@@ -117,16 +121,23 @@ class TorchBackend(Backend):
         import torch
 
         with torch.inference_mode(), torch.cuda.stream(_stream(self._device)):
-            sent = torch.from_numpy(x).pin_memory().to(self._device, non_blocking=True)
-            restored = self._restore(self._network, sent)
+            sent = seen = self._sent(x)
+            if whole is not x and self.facts.reads_whole:
+                seen = self._sent(whole)
+            restored = self._restore(self._network, sent, seen)
             back = torch.empty(restored.shape, pin_memory=True)
             back.copy_(restored, non_blocking=True)
             torch.cuda.current_stream(self._device).synchronize()
             return back.numpy()
 
-    def _restore(self, network: Enhancer, x: torch.Tensor) -> torch.Tensor:
+    def _sent(self, x: Batch) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(x).pin_memory().to(self._device, non_blocking=True)
+
+    def _restore(self, network: Enhancer, x: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
         """The global skip is added in float32; the correction comes in the network's precision."""
-        correction = network.correction(x.expand(-1, self._channels, -1, -1))
+        correction = network.correction(x.expand(-1, self._channels, -1, -1), whole)
         return x + correction.float().mean(1, keepdim=True)
 
 
@@ -144,7 +155,9 @@ def placed(network: Enhancer, device: torch.device, dtype: torch.dtype) -> Enhan
     """The network on a device, in channels-last layout, which convolutions there like best."""
     import torch
 
-    network = network.to(device, dtype)
+    from deal_cli.model.network import in_precision
+
+    network = in_precision(network.to(device), dtype)
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.to(memory_format=torch.channels_last)

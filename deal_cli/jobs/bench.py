@@ -270,7 +270,7 @@ class _Recorder(Backend):
         super().__init__(facts)
         self.fed: list[Batch] = []
 
-    def run(self, x: Batch) -> Batch:
+    def run(self, x: Batch, whole: Batch | None = None) -> Batch:
         self.fed.append(x)
         return x
 

@@ -255,6 +255,10 @@ class TrainDisplay(Display):
     _psnr = ""
     first = False  # whether this is the process that talks
 
+    def gauge_began(self, crops: int) -> None:
+        """Before the plan, where a new gauge learns from so many crops first."""
+        self.say(f"deal: the gauge learns to read severities, from {crops} crops")
+
     def planned(self, plan: Plan) -> None:
         """Before the first step."""
         self.first = True

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,20 +24,14 @@ from deal_cli.config import TrainConfig
 from deal_cli.engine.backends import Request
 from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.imaging.files import PICTURE_SUFFIXES
+from deal_cli.jobs.attack import attack_table, transfer_table
 from deal_cli.jobs.benchmark_page import commit_of, describe_machine, write_section
 from deal_cli.jobs.cases import Selection, evenly_spaced
 from deal_cli.jobs.evaluate import evaluate, methods_of
 from deal_cli.jobs.train_views import VALIDATION_TASKS
 from deal_cli.mapping import load_toml
 
-if TYPE_CHECKING:
-    import torch
-
-    from deal_cli.model.generator import Generator
-
 REFERENCE = "adversarial"  # whose processor time the others get as well
-ASCENT_STEPS = 250  # of the attack on a finished enhancer
-ATTACK_CROP, ATTACKS = 128, 8  # edge in pixels, attacks on each picture
 
 
 @dataclass(frozen=True)
@@ -150,80 +143,16 @@ def train_all(
 # White-box attacks -------------------------------------------------------------------------------
 
 
-def attack_table(experiment: Experiment, arms: Sequence[Arm]) -> list[list[float]]:
+def attacked(experiment: Experiment, arms: Sequence[Arm]) -> list[list[float]]:
     """PSNR in dB of each arm's enhancer under an attack learnt on each arm's enhancer."""
     note = experiment.out / f"{arms[0].pictures}-attacks.json"
     if not note.is_file():
-        generators = [_attack_on(experiment, arm) for arm in arms]
-        crops = _attack_crops(experiment.clean)
-        made = [
-            [_psnr_under(experiment, arm, generator, crops) for generator in generators]
-            for arm in arms
-        ]
+        config = load_toml(TrainConfig, experiment.configs / f"{REFERENCE}.toml")
+        files = [str(experiment.out / arm.folder / "last" / "enhancer.safetensors") for arm in arms]
+        made = attack_table(files, config, experiment.data, experiment.clean)
         note.write_text(json.dumps(made), encoding="utf-8")
     table: list[list[float]] = json.loads(note.read_text(encoding="utf-8"))
     return table
-
-
-def _attack_on(experiment: Experiment, arm: Arm) -> Generator:
-    """A fresh N_G after some steps of ascent through an arm's finished enhancer."""
-    import torch
-
-    from deal_cli.jobs.dataset import build_pyramid, load_dataset
-    from deal_cli.jobs.train import Game, inner_maximisation
-    from deal_cli.jobs.train_state import first_state
-
-    config = load_toml(TrainConfig, experiment.configs / f"{REFERENCE}.toml")
-    dataset = load_dataset(experiment.data, experiment.clean[0], config)
-    pyramids = [build_pyramid(picture, config.crop) for picture in dataset.training]
-    game = Game(config, pyramids, torch.device("cpu"))
-    # A fresh N_G is the same for every arm; only the enhancer comes from its file.
-    state, _ = first_state(config, None, game.device)
-    state.network.load_state_dict(_enhancer(experiment, arm).state_dict())
-    for step in range(ASCENT_STEPS):
-        state.step = step
-        inner_maximisation(game, state)
-    return state.generator
-
-
-def _psnr_under(
-    experiment: Experiment, arm: Arm, generator: Generator, crops: torch.Tensor
-) -> float:
-    import torch
-
-    from deal_cli.model.generator import attack
-
-    enhancer, psnr = _enhancer(experiment, arm), []
-    with torch.inference_mode():
-        for turn in range(ATTACKS):
-            policy = generator(crops)
-            chosen = policy.sample(np.random.default_rng(turn))
-            restored = enhancer(attack(crops, policy, chosen).attacked)
-            error = (restored.clamp(0, 1) - crops).square().mean((1, 2, 3))
-            psnr.append(-10 * torch.log10(error.clamp_min(1e-7)))
-    return float(torch.cat(psnr).mean())
-
-
-def _enhancer(experiment: Experiment, arm: Arm) -> Any:
-    from deal_cli.model.weights import load_enhancer
-
-    path = experiment.out / arm.folder / "last" / "enhancer.safetensors"
-    return load_enhancer(str(path)).network()
-
-
-def _attack_crops(folders: Iterable[Path]) -> torch.Tensor:
-    """The middles of the evaluation's pictures, `(B, 1, H, W)`."""
-    import torch
-
-    from deal_cli.imaging.files import read_frame
-    from deal_cli.jobs.cases import PER_SET, centre_crop, select_pictures
-
-    crops = [
-        centre_crop(read_frame(path).values, ATTACK_CROP) / np.float32(255)
-        for folder in folders
-        for path in select_pictures(folder, PER_SET)
-    ]
-    return torch.from_numpy(np.stack(crops)[:, None])
 
 
 # Tables ------------------------------------------------------------------------------------------
@@ -253,18 +182,6 @@ def _spread(values: Sequence[float]) -> str:
     """The mean, and half the range over seeds where there are several."""
     half = (max(values) - min(values)) / 2
     return f"{np.mean(values):.2f}" + (f" ±{half:.2f}" if len(values) > 1 else "")
-
-
-def transfer_table(names: Sequence[str], table: Sequence[Sequence[float]]) -> str:
-    """Enhancers down, attacks across."""
-    lines = [
-        f"| enhancer trained | {' | '.join(f'attack on *{name}*' for name in names)} | worst |",
-        f"|---{'|---:' * (len(names) + 1)}|",
-    ]
-    for name, row in zip(names, table, strict=True):
-        cells = [*(f"{value:.2f}" for value in row), f"{min(row):.2f}"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -297,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             table = task_table(experiment, chosen, seconds)
             write_section(page, f"{size}-{equal}", f"{table}\n\n{origin}")
         chosen = [arm for arm in same if (arm.equal, arm.seed) == ("steps", given.seeds[0])]
-        table = transfer_table([arm.name for arm in chosen], attack_table(experiment, chosen))
+        table = transfer_table([arm.name for arm in chosen], attacked(experiment, chosen))
         write_section(page, f"{size}-attacks", f"{table}\n\n{origin}")
 
 

@@ -39,6 +39,7 @@ from deal_cli.jobs.curves import write_curves
 from deal_cli.jobs.dataset import Dataset, build_pyramid, load_dataset
 from deal_cli.jobs.ranks import Interruption, Ranks, joined
 from deal_cli.jobs.run_folder import RunFolder, Tally
+from deal_cli.jobs.train_gauge import train_gauge
 from deal_cli.jobs.train_state import State, first_state
 from deal_cli.jobs.train_tone import copy_tone, train_tone
 from deal_cli.jobs.train_views import Plan, Watcher, sample_grid, validate
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deal_cli.model.crops import Pyramid
+    from deal_cli.model.gauge import Reading
     from deal_cli.model.generator import Attack, Policy
     from deal_cli.model.network import Enhancer
 
@@ -95,13 +97,22 @@ class Game:
         """The random source of one step, the same however the run came there."""
         return np.random.default_rng((self.config.seed, self.ranks.rank, step, problem, turn))
 
-    def harm(self, network: Enhancer, degraded: Tensor, clean: Tensor) -> Tensor:
-        """L(N_E(degraded), clean), `(B,)`."""
+    def harm(
+        self,
+        network: Enhancer,
+        degraded: Tensor,
+        clean: Tensor,
+        reading: Reading | None = None,
+    ) -> Tensor:
+        """L(N_E(degraded), clean), `(B,)`; what a gauge has read may be given."""
         from deal_cli.model import losses
 
         channels = self.config.network.channels
+        if reading is None and network.gauge is not None:
+            reading = network.gauge(degraded)
         with self._autocast():
-            correction = network.correction(degraded.expand(-1, channels, -1, -1))
+            seen = degraded.expand(-1, channels, -1, -1)
+            correction = network.correction_as_read(seen, reading)
         restored = degraded + correction.float()
         objective = {
             "log_mse": losses.log_mse,
@@ -169,21 +180,28 @@ def outer_minimisation(
     import torch
 
     from deal_cli.model.crops import coded, degrade_at_random
+    from deal_cli.model.losses import misread
 
     config = game.config
     rng = game.rng(state.step, OUTER)
     count = max(1, round(config.adversary.share * config.batch)) if adversarial else 0
     with hardware.single_thread(), torch.no_grad():
         clean = _clean(game, config.batch, rng)
-        drawn = degrade_at_random(clean[count:], config.sampler, rng)
+        drawn, recipes = degrade_at_random(clean[count:], config.sampler, rng)
         if count:
             attack = _attack(clean[:count], state.generator(clean[:count]), rng)
-            drawn = torch.cat([attack.attacked, drawn])
+            drawn, recipes = torch.cat([attack.attacked, drawn]), attack.recipes() + recipes
         degraded = coded(drawn, rng)
     state.set_rate(config)
-    losses = game.harm(state.network.train(), degraded, clean)
+    network, reading = state.network.train(), None
+    error = torch.zeros((), device=game.device)
+    if network.gauge is not None:
+        reading = network.gauge(degraded)
+        read = reading.severities[: len(recipes)]  # averages, which are last, follow no recipes
+        error = config.gauge.weight * misread(read, recipes, config.network.gauge)
+    losses = game.harm(network, degraded, clean, reading)
     state.optimiser.zero_grad(set_to_none=True)
-    losses.mean().backward()
+    (losses.mean() + error).backward()
     parameters = [p for p in state.network.parameters() if p.grad is not None]
     stop = game.ranks.average([p.grad for p in parameters if p.grad is not None], stop)
     torch.nn.utils.clip_grad_norm_(parameters, config.clip)
@@ -268,7 +286,7 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
         config = replace(config, steps=request.budget.steps)
     if not request.resume:
         run.refuse_use()
-    check_operations(config.generator.operations)
+    check_operations([*config.generator.operations, *config.network.gauge])
     sample(config.sampler, np.random.default_rng(0))  # it checks its own
     torch.set_num_threads(hardware.threads())
     hardware.keep_freed_memory()
@@ -283,7 +301,7 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
             run.load(state, dataset.fingerprint(), ranks.size)
             start = f"step {state.step}"
         else:
-            game, seconds, row = _begin(request, run, game, state, dataset)
+            game, seconds, row = _begin(request, run, game, state, dataset, watcher)
         if ranks.first:
             watcher.planned(_plan(game, state, dataset, start, seconds))
         if row is not None:
@@ -305,14 +323,19 @@ def _begin(
     game: Game,
     state: State,
     dataset: Dataset,
+    watcher: Watcher,
 ) -> tuple[Game, float, dict[str, Any] | None]:
-    """Validate the first weights, measure how fast steps are, settle how many, make the folder.
+    """Teach a new gauge, validate the first weights, settle how many steps, make the folder.
 
     Returns:
         The game with its steps, the seconds it will take, and the first row where it is written.
     """
     started = time.monotonic()
-    row = None
+    if state.new_gauge:
+        if game.ranks.first:
+            watcher.gauge_began(game.config.gauge.crops)
+        train_gauge(game.pyramids, game.config, state)
+    gauged, row = time.monotonic(), None
     if game.ranks.first:
         row = {"step": 0, **validate(state.ema, dataset.validation, game.device)}
         state.best_score = row["score"]
@@ -320,7 +343,7 @@ def _begin(
             rehearsal = RunFolder(Path(folder))
             rehearsal.log(row)
             _write_pictures(game, state, rehearsal)
-    pace = _measure_pace(game, state, dataset, time.monotonic() - started)
+    pace = _measure_pace(game, state, dataset, time.monotonic() - gauged)
     config = game.config
     if request.budget.seconds is not None:
         spent = time.monotonic() - started
@@ -420,7 +443,7 @@ def _write_pictures(game: Game, state: State, run: RunFolder) -> None:
     active = config.adversary.active(config.steps)
     with hardware.single_thread():
         clean = _clean(game, min(GRID_ROWS, config.batch), rng)
-        degraded = [degrade_at_random(clean, config.sampler, rng)]
+        degraded = [degrade_at_random(clean, config.sampler, rng)[0]]
         if active and state.step > active.start:
             degraded.append(_attack(clean, state.generator(clean), rng).attacked.detach())
     run.draw(state.step, sample_grid(state.ema, degraded, clean))

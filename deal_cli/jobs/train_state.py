@@ -35,6 +35,7 @@ class State:
         init: the name or file of the weights it began from; empty when it began anew.
         step: steps of N_E done.
         best_score: highest validation score so far.
+        new_gauge: whether the network has a gauge that has not learnt anything yet.
     """
 
     network: Enhancer
@@ -45,6 +46,7 @@ class State:
     init: str = ""
     step: int = 0
     best_score: float = -math.inf
+    new_gauge: bool = False
 
     def set_rate(self, config: TrainConfig) -> None:
         """Give N_E's optimiser the learning rate of the next step."""
@@ -88,7 +90,7 @@ def first_state(config: TrainConfig, init: str | None, device: torch.device) -> 
 
     torch.manual_seed(config.seed)
     network, generator = Enhancer(config.network), Generator(config.generator)
-    start = "fresh weights"
+    start, new_gauge = "fresh weights", network.gauge is not None
     if init is not None:
         weights = load_enhancer(init)
         network, start = weights.network(), f"the weights {init}"
@@ -99,7 +101,8 @@ def first_state(config: TrainConfig, init: str | None, device: torch.device) -> 
                 remedy = "set [network] in --config as the file has it, or give --init none"
                 cause = "is of another architecture"
                 raise WeightsError(cause, file=weights.file.path, remedy=remedy) from error
-            start = f"{start}, given column contexts"
+            start = f"{start}, given a gauge or column contexts"
+        new_gauge = bool(config.network.gauge) and not weights.config.gauge
         found = None if config.adversary.fresh else beside(weights.file.path, GENERATOR)
         if found is not None:
             given = load_generator(str(found.path))
@@ -115,4 +118,5 @@ def first_state(config: TrainConfig, init: str | None, device: torch.device) -> 
     generator = generator.to(device).train()
     ascent = torch.optim.Adam(generator.parameters(), config.adversary.learning_rate)
     state = State(network, copy.deepcopy(network), optimiser, generator, ascent, init or "")
+    state.new_gauge = new_gauge
     return state, start

@@ -57,6 +57,9 @@ class Watcher(Protocol):
     def planned(self, plan: Plan) -> None:
         """Before the first step."""
 
+    def gauge_began(self, crops: int) -> None:
+        """Before the plan, where a new gauge learns from so many crops first."""
+
     def step(self, step: int, steps: int, loss: float, rate: float) -> None:
         """After every step; `rate` in images a second."""
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deal_cli.config import SamplerConfig, TrainConfig
-from deal_cli.model.sampler import average, replay, sample
+from deal_cli.model.sampler import Recipe, average, replay, sample
 
 CONTRAST = (0.4, 1.8)  # of the free tone augmentation, log-uniform
 MEAN = (0.2, 0.8)
@@ -36,13 +36,22 @@ def draw_clean(
     return torch.from_numpy(np.stack(crops)[:, None])
 
 
-def degrade_at_random(clean: Tensor, config: SamplerConfig, rng: np.random.Generator) -> Tensor:
-    """Every crop of `(B, 1, H, W)` through a recipe of its own."""
+def degrade_at_random(
+    clean: Tensor, config: SamplerConfig, rng: np.random.Generator
+) -> tuple[Tensor, list[Recipe]]:
+    """Every crop of `(B, 1, H, W)` through a recipe of its own, and the recipes.
+
+    An average of all operations follows none.
+    """
     if not len(clean):
-        return clean
+        return clean, []
     if config.average:
-        return torch.cat([average(crop, config, rng) for crop in clean.split(1)])
-    return torch.cat([replay(crop, sample(config, rng)) for crop in clean.split(1)])
+        return torch.cat([average(crop, config, rng) for crop in clean.split(1)]), []
+    degraded, recipes = [], []
+    for crop in clean.split(1):
+        recipes.append(sample(config, rng))
+        degraded.append(replay(crop, recipes[-1]))
+    return torch.cat(degraded), recipes
 
 
 def coded(degraded: Tensor, rng: np.random.Generator) -> Tensor:

@@ -9,14 +9,19 @@ it, and L1 charges every touch at full price, so that nothing is ever sharpened.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from deal_cli.model.sampler import Recipe, severities
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 DETAIL_WINDOW = 9  # pixels, that a small thing is set against
 DETAIL_CONTRAST, DETAIL_WEIGHT = 0.2, 20.0  # of the range, and what that much counts for
+READABLE = 0.1  # of a severity; errors above it count in proportion, below it squared
 FLOOR = 3e-6  # squared error, 55 dB: what is better than this counts as done
 
 
@@ -63,3 +68,10 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 def published(restored: Tensor, clean: Tensor) -> Tensor:
     """`(B,)`, the published objective of N_E, `.75 L1 - 1.1 SSIM`, shifted to 0 at its optimum."""
     return 0.75 * (restored - clean).abs().mean((1, 2, 3)) + 1.1 * (1.0 - ssim(restored, clean))
+
+
+def misread(read: Tensor, recipes: Sequence[Recipe], operations: Sequence[str]) -> Tensor:
+    """How far severities `(B, K)` are from those of the recipes (Huber); 0 where there are none."""
+    if not recipes:
+        return read.sum() * 0
+    return F.smooth_l1_loss(read, severities(recipes, operations).to(read), beta=READABLE)

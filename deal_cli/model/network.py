@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deal_cli.config import BlockConfig, NetworkConfig
+from deal_cli.model.gauge import Gauge, Reading
 
 DETAIL_GAIN = 4.0  # brings detail to the size of the level
 DECAY = 0.25  # of a LIF neuron's membrane between time steps
@@ -58,6 +59,8 @@ class Enhancer(nn.Module):
         )
         if config.norm == "scale":
             self._initialise(last)
+        sites = len(config.blocks) + 1
+        self.gauge = Gauge(len(config.gauge), sites, config.width) if config.gauge else None
 
     def _initialise(self, last: nn.Conv2d) -> None:
         """Start at a correction of zero, with features that keep the signal's size.
@@ -75,15 +78,31 @@ class Enhancer(nn.Module):
                 nn.init.zeros_(module.conv.weight)
         nn.init.zeros_(last.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.correction(x)
+    def forward(self, x: Tensor, whole: Tensor | None = None) -> Tensor:
+        return x + self.correction(x, whole)
 
-    def correction(self, x: Tensor) -> Tensor:
-        """What the network adds to `x`: `(B, C, H, W)` in (-1, 1), in the dtype of its weights."""
+    def correction(self, x: Tensor, whole: Tensor | None = None) -> Tensor:
+        """What the network adds to `x`: `(B, C, H, W)` in (-1, 1), in the dtype of its weights.
+
+        Args:
+            x: the picture, or a part of it.
+            whole: what a gauge reads, the picture that `x` is of; None: `x` is whole.
+        """
+        reading = None if self.gauge is None else self.gauge(x if whole is None else whole)
+        return self.correction_as_read(x, reading)
+
+    def correction_as_read(self, x: Tensor, reading: Reading | None) -> Tensor:
+        """As `correction`, with what the gauge has read; None for a network without one."""
+        set_by: list[Tensor | None] = [None] * (len(self.blocks) + 1)
+        if reading is not None:
+            set_by = [*reading.modulation.unbind(1)]
         h = r = self.stem(x)
-        for block in self.blocks:
-            h, r = block(h, r)
-        out: Tensor = self.head(h)
+        for block, modulation in zip(self.blocks, set_by, strict=False):
+            h, r = block(h, r, modulation)
+        first, *rest = self.head
+        out = _modulated(first(h), set_by[-1])
+        for layer in rest:
+            out = layer(out)
         return out
 
 
@@ -124,8 +143,10 @@ class ScaleTransform(nn.Module):
         self.exchange = Exchange(config, block, normed=True)
         self.norm = _norm(config)
 
-    def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        d, r = self.exchange(h, r)
+    def forward(
+        self, h: Tensor, r: Tensor, modulation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        d, r = self.exchange(h, r, modulation)
         return _joined(self.norm(d), h), r
 
 
@@ -140,8 +161,10 @@ class SpikingSeparation(nn.Module):
         self.mix = nn.Conv2d(config.width, config.width, 1, bias=False)
         self.norm = _norm(config)
 
-    def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        d, r = self.exchange(h, r)
+    def forward(
+        self, h: Tensor, r: Tensor, modulation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        d, r = self.exchange(h, r, modulation)
         if self.training and isinstance(self.norm, nn.BatchNorm2d):
             # The statistics of a batch norm are those of single time steps.
             spikes = torch.cat(lif_spikes(d, self.time_steps))
@@ -167,8 +190,9 @@ class Exchange(nn.Module):
         self.column: nn.Module = ColumnContext(config, block.column) if wanted else nn.Identity()
         self.outward = _conv(config, block.kernel_out)
 
-    def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        u = F.relu(self.first_norm(self.first(h)), inplace=True)
+    def forward(self, h: Tensor, r: Tensor, modulation: Tensor | None) -> tuple[Tensor, Tensor]:
+        u = _modulated(self.first_norm(self.first(h)), modulation)
+        u = F.relu(u, inplace=True)
         u = _joined(self.second_norm(self.second(u)), h)
         r = _joined(self.inward_norm(self.inward(u)), r)
         r = self.column(r)
@@ -215,6 +239,14 @@ class Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weight.to(x.dtype).view(-1, 1, 1)  # stays in bfloat16 under autocast
+
+
+def _modulated(x: Tensor, modulation: Tensor | None) -> Tensor:
+    """Features `(B, C, H, W)` times 1 plus the first, plus the second of `(B, 2, C, 1, 1)`."""
+    if modulation is None:
+        return x
+    gain, shift = modulation.to(x.dtype).unbind(1)
+    return torch.addcmul(shift, x, 1 + gain)
 
 
 def _joined(branch: Tensor, path: Tensor) -> Tensor:
@@ -308,19 +340,20 @@ def smallest_edge(config: NetworkConfig) -> int:
 
 
 def grown(network: Enhancer, config: NetworkConfig) -> Enhancer:
-    """The same function as a network that has the column contexts of `config` too.
+    """The same function as a network that has the column contexts and the gauge of `config` too.
 
     Raises:
-        ValueError: something else differs, or a context is there that `config` does not have.
+        ValueError: something else differs, or what is there is not in `config`.
     """
     bare = [[replace(b, column=1) for b in c.blocks] for c in (network.config, config)]
     pairs = zip(network.config.blocks, config.blocks, strict=False)
     if (
-        replace(network.config, blocks=config.blocks) != config
+        replace(network.config, blocks=config.blocks, gauge=config.gauge) != config
         or bare[0] != bare[1]
+        or network.config.gauge not in ((), config.gauge)
         or any(old.column not in (1, new.column) for old, new in pairs)
     ):
-        raise ValueError("the networks differ in more than column contexts")
+        raise ValueError("the networks differ in more than column contexts and a gauge")
     larger = Enhancer(config)
     larger.load_state_dict(network.state_dict(), strict=False)
     return larger
@@ -345,6 +378,14 @@ def folded(network: Enhancer) -> Enhancer:
         block.norm = nn.Identity()
     # Frozen, the spikes need no gradient of their own: half of the work behind them.
     return network.requires_grad_(False)
+
+
+def in_precision(network: Enhancer, dtype: torch.dtype) -> Enhancer:
+    """The same network in another precision, but for its gauge: spectra span eight decades."""
+    gauge, network.gauge = network.gauge, None  # there and back would cut its digits
+    network = network.to(dtype)
+    network.gauge = None if gauge is None else gauge.float()
+    return network
 
 
 def _fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:

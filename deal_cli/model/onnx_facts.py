@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from deal_cli.errors import WeightsError
+from deal_cli.model.gauge import WAVES
 from deal_cli.model.network import LEAST_EDGE, halo, input_edge
 from deal_cli.model.tensor_file import quoted
 from deal_cli.model.weights import network_config
@@ -59,6 +60,12 @@ def fixed_size(facts: dict[str, str]) -> Size | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
+def inputs_of(facts: dict[str, str]) -> list[str]:
+    """What a graph with these facts takes: a gauge reads the whole picture beside a tile of it."""
+    whole = network_config(facts["config"]).gauge and fixed_size(facts) is None
+    return ["picture", "whole"] if whole else ["picture"]
+
+
 def stated_halo(facts: dict[str, str]) -> tuple[int, int]:
     """Pixels above and beside a tile that reach into its result, of facts that were checked."""
     down, across = map(int, facts["halo"].split("x"))
@@ -106,10 +113,11 @@ def _check_graph(model: Any, facts: dict[str, str]) -> None:
         raise WeightsError("keeps its tensors in other files")
     graph = model.graph
     size, precision = fixed_size(facts), facts["precision"]
-    ends = _signature(graph.input, size), _signature(graph.output, size)
-    if ends != (["picture"], ["restored"]):
+    inputs = inputs_of(facts)
+    if (_signature(graph.input, size), _signature(graph.output, size)) != (inputs, ["restored"]):
         shape = "(1, 1, {}, {})".format(*size) if size else "(B, 1, H, W)"
-        raise WeightsError(f"does not map one float32 'picture' {shape} to one 'restored'")
+        named = " and ".join(f"'{name}'" for name in inputs)
+        raise WeightsError(f"does not map float32 {named} {shape} to one 'restored'")
     words = (
         w
         for node in graph.node
@@ -129,8 +137,9 @@ def _check_graph(model: Any, facts: dict[str, str]) -> None:
     kind = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16}[precision]
     kinds = {getattr(onnx.TensorProto, kind) for kind in ("FLOAT", "INT64", "INT32", "BOOL")}
     for tensor in _tensors(model):
-        # Convolutions alone have weights of four dimensions.
-        if tensor.data_type not in ({kind} if len(tensor.dims) == 4 else {*kinds, kind}):
+        # Convolutions alone have weights of four dimensions; a gauge's are in float32 throughout.
+        exact = len(tensor.dims) == 4 and tuple(tensor.dims[:2]) != (len(WAVES), 1)
+        if tensor.data_type not in ({kind} if exact else {*kinds, kind}):
             name = quoted(tensor.name, 60)
             raise WeightsError(f"holds a tensor of another kind than {precision} ('{name}')")
         try:

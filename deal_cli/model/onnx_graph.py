@@ -22,7 +22,7 @@ import deal_cli
 from deal_cli.config import NetworkConfig
 from deal_cli.errors import VerificationError
 from deal_cli.mapping import to_mapping
-from deal_cli.model.network import Enhancer, folded, halo, input_edge
+from deal_cli.model.network import Enhancer, folded, halo, in_precision, input_edge
 from deal_cli.model.onnx_facts import ANY_SIZE, FORMAT, Precision, Size
 
 OPSET = 18
@@ -58,10 +58,12 @@ class _Grey(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, picture: Tensor, whole: Tensor | None = None) -> Tensor:
         config = self.network.config
         x = _mirrored(_mirrored(picture, 2, config), 3, config)
-        correction = self.network.correction(x.expand(-1, config.channels, -1, -1)).float()
+        if whole is not None:
+            whole = _mirrored(_mirrored(whole, 2, config), 3, config)
+        correction = self.network.correction(x.expand(-1, config.channels, -1, -1), whole).float()
         if config.channels > 1:
             correction = correction.mean(1, keepdim=True)
         if x is not picture:
@@ -87,6 +89,9 @@ def _mirrored(x: Tensor, dim: int, config: NetworkConfig) -> Tensor:
 def to_onnx(network: Enhancer, weights_sha256: str, form: Form | None = None) -> bytes:
     """The graph `picture (B, 1, H, W) -> restored (B, 1, H, W)`, float32 in [0, 1], in one file.
 
+    Where the network has a gauge and the size is free, there is a second input, `whole (B, 1, H',
+    W')`: the picture that `picture` is a tile of, or the same again.
+
     Raises:
         VerificationError: the exporter that is installed does not know the opset.
     """
@@ -97,11 +102,15 @@ def to_onnx(network: Enhancer, weights_sha256: str, form: Form | None = None) ->
     size = 2 * input_edge(config) + 1
     shape = (1, 1, *form.size) if form.size else (2, 1, size, size + 2)
     free = {"picture": {0: "batch", 2: "height", 3: "width"}}
+    pictures = [torch.rand(shape)]
+    if config.gauge and form.size is None:
+        free["whole"] = {0: "batch", 2: "whole_height", 3: "whole_width"}
+        pictures.append(torch.rand(2, 1, size + 4, size + 6))
     with _quiet():
         program = torch.onnx.export(
-            _Grey(folded(network).to(getattr(torch, form.precision))).eval(),
-            (torch.rand(shape),),
-            input_names=["picture"],
+            _Grey(in_precision(folded(network), getattr(torch, form.precision))).eval(),
+            tuple(pictures),
+            input_names=["picture", "whole"][: len(pictures)],
             output_names=["restored"],
             dynamic_shapes=None if form.size else free,
             opset_version=form.opset,

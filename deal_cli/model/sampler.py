@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -64,6 +64,17 @@ def sample(config: SamplerConfig, rng: np.random.Generator) -> Recipe:
     severities = least + (1 - least) * rng.random(count) ** power
     steps = zip(chosen, severities, strict=True)
     return Recipe(tuple(Step(draw(str(name), rng), float(s)) for name, s in steps))
+
+
+def severities(recipes: Sequence[Recipe], operations: Sequence[str]) -> Tensor:
+    """`(B, K)`, how severe each of K operations is in each recipe; 0 where it is none of it."""
+    table = torch.zeros(len(recipes), len(operations))
+    for row, recipe in zip(table, recipes, strict=True):
+        for step in recipe.steps:
+            if step.draw.operation in operations:
+                at = operations.index(step.draw.operation)
+                row[at] = max(float(row[at]), step.severity)
+    return table
 
 
 def check_operations(names: Iterable[str]) -> None:

@@ -42,7 +42,7 @@ class NumpyBackend(Backend):
         self.tried: list[tuple[int, int]] = []
         self.seen: list[Batch] = []
 
-    def run(self, x: Batch) -> Batch:
+    def run(self, x: Batch, whole: Batch | None = None) -> Batch:
         assert x.dtype == np.float32
         assert x.ndim == 4
         assert np.isfinite(x).all()

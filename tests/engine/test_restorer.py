@@ -72,7 +72,9 @@ class Smoother(Backend):
             Facts("numpy", "", "float32", "", "", "", stride=2, halo=(2, 2), smallest=4)
         )
 
-    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(
+        self, x: NDArray[np.float32], whole: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         return smoothed(x)
 
 
@@ -375,7 +377,9 @@ def test_work_goes_on_from_the_tile_that_failed(numpy_backend: MakeBackend) -> N
     failing = numpy_backend(smoothed)
     run = failing.run
 
-    def run_until_full(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run_until_full(
+        x: NDArray[np.float32], whole: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         if len(failing.seen) == 2 and x.shape[3] > 50:  # memory ends during the third tile
             failing._largest = 50
         return np.asarray(run(x))

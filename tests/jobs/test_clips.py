@@ -90,11 +90,11 @@ class Counting(Backend):
         self._inner, self._error = inner, error
         self.passes = 0
 
-    def run(self, x: np.ndarray) -> np.ndarray:
+    def run(self, x: np.ndarray, whole: np.ndarray | None = None) -> np.ndarray:
         self.passes += 1
         if self._error is not None:
             raise self._error
-        return self._inner.run(x)
+        return self._inner.run(x, whole)
 
 
 class FakeClip:

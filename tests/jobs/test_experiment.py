@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deal_cli.jobs import experiment
-from deal_cli.jobs.experiment import Arm, Experiment, attack_table, train_all
+from deal_cli.jobs import attack, experiment
+from deal_cli.jobs.experiment import Arm, Experiment, attacked, train_all
 from deal_cli.jobs.train_views import VALIDATION_TASKS
 from deal_cli.model.network import Enhancer
 from deal_cli.model.weights import save_enhancer
@@ -86,16 +86,16 @@ def test_the_page_holds_every_table(prepared: Experiment, monkeypatch: pytest.Mo
 def test_each_network_meets_its_own_attack_and_the_others(
     prepared: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment, "ASCENT_STEPS", 2)
+    monkeypatch.setattr(attack, "ASCENT_STEPS", 2)
     arms = [Arm(name, 22, 0, 10, "steps") for name in COST]
     for arm in arms:
         network = Enhancer(experiment.load_toml(experiment.TrainConfig, config(prepared)).network)
         path = prepared.out / arm.folder / "last" / "enhancer.safetensors"
         save_enhancer(path, network.state_dict(), network.config, {})
-    table = attack_table(prepared, arms)
+    table = attacked(prepared, arms)
     assert len(table) == 2
     assert all(5 < psnr < 45 for row in table for psnr in row)
-    assert attack_table(prepared, arms) == table  # kept
+    assert attacked(prepared, arms) == table  # kept
 
 
 def config(prepared: Experiment) -> Path:

@@ -196,7 +196,7 @@ class Fails(Backend):
         super().__init__(like.facts)
         self._error = error
 
-    def run(self, x: Any) -> Any:
+    def run(self, x: Any, whole: Any = None) -> Any:
         raise self._error
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from deal_cli.config import (
     AdversaryConfig,
     BlockConfig,
+    GaugeConfig,
     GeneratorConfig,
     NetworkConfig,
     SamplerConfig,
@@ -72,6 +73,11 @@ class Notes:
         self.losses: list[float] = []
         self.validations: list[tuple[int, bool]] = []
         self.ends: list[int] = []
+        self.gauged: list[int] = []
+
+    def gauge_began(self, crops: int) -> None:
+        assert self.plan is None
+        self.gauged.append(crops)
 
     def planned(self, plan: Plan) -> None:
         self.plan = plan
@@ -676,6 +682,7 @@ def test_settings_that_no_training_can_have_are_refused(
     [
         {"sampler": SamplerConfig(odds={"blurr": 1.0})},
         {"generator": GeneratorConfig(bounds={"blurr": 1.0})},
+        {"network": NetworkConfig(width=4, gauge=("blurr",))},
     ],
     ids=str,
 )
@@ -693,6 +700,102 @@ def test_a_generator_file_is_not_taken_for_an_enhancer(tmp_path: Path) -> None:
     save_generator(path, Generator(GeneratorConfig(width=4)), {})
     with pytest.raises(WeightsError, match="not an enhancer"):
         load_enhancer(str(path))
+
+
+# --- the gauge -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gauged(config: TrainConfig) -> TrainConfig:
+    """The same training of a network with a gauge, whose new one learns from 40 crops first."""
+    network = replace(config.network, gauge=("stripe", "blur", "gaussian"))
+    return replace(config, network=network, gauge=GaugeConfig(crops=40, steps=5, batch=8))
+
+
+def of_gauge(path: Path) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in tensors(path).items() if key.startswith("gauge.")}
+
+
+def test_a_network_with_a_gauge_is_trained_and_goes_on_to_the_bit(
+    tmp_path: Path, data: Path, val: Path, gauged: TrainConfig
+) -> None:
+    at_once = TrainRequest(data, tmp_path / "at_once", val, config=gauged)
+    notes = Notes()
+    train(at_once, notes)
+    assert notes.gauged == [40]
+    assert len(notes.losses) == 6
+    in_two = replace(at_once, out=tmp_path / "in_two")
+    with pytest.raises(KeyboardInterrupt):
+        train(in_two, Notes(interrupt_after=3))
+    torch.manual_seed(99)  # a new process starts elsewhere
+    notes = Notes()
+    train(replace(in_two, resume=True, config=TrainConfig()), notes)
+    assert notes.gauged == []  # it has learnt
+    for name in ("last/state", "last/enhancer", "last/generator", "best/enhancer"):
+        paths = [run.out / f"{name}.safetensors" for run in (at_once, in_two)]
+        assert equal(*(tensors(path) for path in paths)), name
+    logs = [(run.out / "metrics.jsonl").read_text().splitlines() for run in (at_once, in_two)]
+    rows = [[json.loads(line) for line in log] for log in logs]
+    for one, two in zip(*rows, strict=True):
+        assert {**one, "images_per_second": 0} == {**two, "images_per_second": 0}
+    weights = load_enhancer(str(at_once.out / "last" / "enhancer.safetensors"))
+    assert weights.config.gauge == ("stripe", "blur", "gaussian")
+    made = of_gauge(weights.file.path)
+    assert made["gauge.modulation.weight"].any()  # the enhancer is being set
+
+
+def test_weights_without_a_gauge_grow_one_and_keep_it(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig, gauged: TrainConfig
+) -> None:
+    bare = train(TrainRequest(data, tmp_path / "bare", val, config=config), Notes())
+    init = str(bare / "enhancer.safetensors")
+    still = replace(gauged, fine_tuning_rate=0.0, adversary=AdversaryConfig(share=0.0))
+    notes = Notes()
+    request = TrainRequest(data, tmp_path / "grown", val, init, config=still)
+    grown = train(request, notes)
+    assert notes.gauged == [40]
+    assert notes.plan is not None
+    assert "given a gauge" in notes.plan.start
+    before, after = tensors(Path(init)), tensors(grown / "enhancer.safetensors")
+    assert equal({key: after[key] for key in before}, before)
+    assert {key.partition(".")[0] for key in after.keys() - before.keys()} == {"gauge"}
+
+    notes = Notes()
+    init = str(grown / "enhancer.safetensors")
+    kept = train(TrainRequest(data, tmp_path / "kept", val, init, config=still), notes)
+    assert notes.gauged == []  # a gauge that comes with weights is not begun anew
+    assert equal(of_gauge(Path(init)), of_gauge(kept / "enhancer.safetensors"))
+
+
+def test_weights_with_a_gauge_are_not_for_a_network_without(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig, gauged: TrainConfig
+) -> None:
+    best = train(TrainRequest(data, tmp_path / "run", val, config=gauged), Notes())
+    init = str(best / "enhancer.safetensors")
+    request = TrainRequest(data, tmp_path / "other", val, init, config=config)
+    refused(request, WeightsError, "is of another architecture")
+
+
+def test_a_step_teaches_the_gauge_to_read_and_the_enhancer_to_be_set(gauged: TrainConfig) -> None:
+    game, state = opening(gauged)
+    before = copy.deepcopy(state.network.state_dict())
+    outer_minimisation(game, state, adversarial=False)
+    moved = {k for k, v in state.network.state_dict().items() if not torch.equal(v, before[k])}
+    assert {key for key in before if key.startswith("gauge.")} <= moved
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_averages_beside_attacks_teach_the_gauge_nothing(share: float, gauged: TrainConfig) -> None:
+    """They follow no recipe; the attacks do."""
+    rules = replace(gauged.adversary, share=share)
+    config = replace(gauged, batch=4, adversary=rules, sampler=SamplerConfig(average=True))
+    game, state = opening(config)
+    told, _ = outer_minimisation(game, state, adversarial=share > 0)
+    assert np.isfinite(told["loss"])
+    assert state.network.gauge is not None
+    gradient = state.network.gauge.severities.weight.grad
+    assert gradient is not None
+    assert bool(gradient.any()) == (share > 0)
 
 
 # --- the tone predictor --------------------------------------------------------------------------

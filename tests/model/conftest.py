@@ -26,7 +26,8 @@ def _same_everywhere() -> Iterator[None]:
 def random_network() -> Callable[[NetworkConfig, int], Enhancer]:
     """`(config, seed)` -> an enhancer with weights, norms and batch statistics as after training.
 
-    Nothing is zero: not the last convolution, not a bias, not a running mean.
+    Nothing is zero: not the last convolution, not a bias, not a running mean, not what a gauge
+    sets features by.
     """
 
     def make(config: NetworkConfig, seed: int) -> Enhancer:
@@ -47,6 +48,9 @@ def random_network() -> Callable[[NetworkConfig, int], Enhancer]:
                     nn.init.uniform_(module.running_var, 0.5, 2.0)
                 elif isinstance(module, Scale):
                     nn.init.uniform_(module.weight, 0.1, 0.6)
+            if network.gauge is not None:
+                nn.init.normal_(network.gauge.modulation.weight, std=0.05)
+                nn.init.uniform_(network.gauge.modulation.bias, -0.1, 0.2)
             last = network.head[2]
             assert isinstance(last, nn.Conv2d)
             nn.init.normal_(last.weight, std=0.02 / config.width**0.5)  # tanh is not saturated

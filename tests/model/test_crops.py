@@ -25,7 +25,7 @@ def pyramids(count: int = 3) -> list[Pyramid]:
 def test_crops_have_the_configured_shape_and_stay_in_range_when_degraded() -> None:
     rng = np.random.default_rng(1)
     clean = draw_clean(pyramids(), 6, CONFIG, rng)
-    degraded = coded(degrade_at_random(clean, CONFIG.sampler, rng), rng)
+    degraded = coded(degrade_at_random(clean, CONFIG.sampler, rng)[0], rng)
     for tensor in (degraded, clean):
         assert tensor.shape == (6, 1, 32, 32)
         assert tensor.dtype == torch.float32
@@ -38,7 +38,7 @@ def test_the_same_rng_draws_the_same_crops_and_degradations() -> None:
     def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng(seed)
         clean = draw_clean(pyramids(), 4, CONFIG, rng)
-        return clean, coded(degrade_at_random(clean, CONFIG.sampler, rng), rng)
+        return clean, coded(degrade_at_random(clean, CONFIG.sampler, rng)[0], rng)
 
     one, again, other = (batch(seed) for seed in (2, 2, 3))
     assert torch.equal(one[0], again[0])
@@ -55,13 +55,26 @@ def test_the_pictures_are_left_alone() -> None:
 
 
 def test_no_crops_are_degraded_to_none() -> None:
-    assert len(degrade_at_random(torch.empty(0, 1, 8, 8), UNTOUCHED, np.random.default_rng(0))) == 0
+    none = torch.empty(0, 1, 8, 8)
+    degraded, recipes = degrade_at_random(none, UNTOUCHED, np.random.default_rng(0))
+    assert degraded.shape == none.shape
+    assert recipes == []
+
+
+def test_every_crop_comes_with_the_recipe_that_made_it() -> None:
+    rng = np.random.default_rng(9)
+    clean = draw_clean(pyramids(), 5, CONFIG, rng)
+    config = SamplerConfig(count_odds=(0.0, 1.0))
+    degraded, recipes = degrade_at_random(clean, config, rng)
+    assert [len(recipe.steps) for recipe in recipes] == [1] * 5
+    for crop, made, recipe in zip(clean.split(1), degraded.split(1), recipes, strict=True):
+        assert torch.equal(replay(crop, recipe), made)
 
 
 def test_most_inputs_are_rounded_to_eight_bits_and_nothing_else() -> None:
     rng = np.random.default_rng(5)
     clean = draw_clean(pyramids(), 60, CONFIG, rng)
-    degraded = coded(degrade_at_random(clean, UNTOUCHED, rng), rng)
+    degraded = coded(degrade_at_random(clean, UNTOUCHED, rng)[0], rng)
     rounded = [not torch.equal(d, c) for d, c in zip(degraded, clean, strict=True)]
     assert (degraded - clean).abs().max() <= 0.5 / 255 + 1e-6
     assert np.mean(rounded) == pytest.approx(EIGHT_BIT_ODDS, abs=0.15)
@@ -72,7 +85,8 @@ def test_most_inputs_are_rounded_to_eight_bits_and_nothing_else() -> None:
 def test_the_average_blends_every_operation_alike() -> None:
     clean = draw_clean(pyramids(), 3, CONFIG, np.random.default_rng(0))
     config = SamplerConfig(average=True, odds={"row": 1.0, "gaussian": 1.0, "blur": 0.0})
-    made = degrade_at_random(clean, config, np.random.default_rng(1))
+    made, recipes = degrade_at_random(clean, config, np.random.default_rng(1))
+    assert recipes == []  # a blend follows none
     rng = np.random.default_rng(1)
     for crop, blend in zip(clean.split(1), made.split(1), strict=True):
         alone = [

@@ -24,6 +24,7 @@ from deal_cli.model.network import (
     SpikingSeparation,
     folded,
     grown,
+    in_precision,
     input_edge,
     lif_spikes,
     mean_spike,
@@ -38,6 +39,7 @@ SMALL = NetworkConfig(
     stride=2,
     blocks=(BlockConfig("stm", 3, 5, 1, column=5), BlockConfig("ssm", 5, 3, 2)),
 )
+SMALL_GAUGED = replace(SMALL, gauge=("blur", "stripe", "gaussian"))
 SMALL_PAPER = replace(SMALL, channels=3, stride=1, norm="batch", padding="reflect")
 
 KERNELS = st.sampled_from([1, 3, 5])
@@ -88,9 +90,10 @@ def reach(config: NetworkConfig) -> tuple[int, int]:
 
     In a network of ones nothing cancels, no neuron is silent and every spike fires: on black
     ground, the output is above zero exactly where a path of convolutions leads. Padding does not
-    alter how far that is; mirrored, the ground stays even up to the border.
+    alter how far that is; mirrored, the ground stays even up to the border. A gauge reads all of
+    the picture, and what it reads stands still here.
     """
-    network = Enhancer(replace(config, width=1, padding="reflect")).double().eval()
+    network = Enhancer(replace(config, width=1, padding="reflect", gauge=())).double().eval()
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.ones_(module.weight)
@@ -139,18 +142,20 @@ def test_no_change_beyond_the_receptive_radius_alters_an_output(
     preset: str, random_network: Make
 ) -> None:
     config = replace(NETWORKS[preset], width=4)
-    network = random_network(config, 1).double()
+    network = in_precision(random_network(config, 1), torch.float64)
     radius = torch.tensor(receptive_radius(config))
     size = 2 * radius + 6
     size += size % config.stride
     at = size // 2
     x = torch.rand(1, config.channels, *size, dtype=torch.float64)
+    reading = network.gauge(x) if network.gauge is not None else None  # of all there is
     for phase in range(config.stride):
         row, column = at + phase
         changed = x.clone()
         changed[:, :, row, column] += 5.0
         with torch.no_grad():
-            alters = (network(changed) - network(x))[0].abs().amax(0)
+            corrections = [network.correction_as_read(each, reading) for each in (changed, x)]
+            alters = (changed + corrections[0] - x - corrections[1])[0].abs().amax(0)
         assert alters[row, column] > 0
         distance = ((alters > 1e-12).nonzero() - at - phase).abs().amax(0)
         assert (distance > radius // 4).all()
@@ -252,23 +257,26 @@ def test_collapsed_spikes_leave_their_input_alone() -> None:
     assert torch.equal(d, before)
 
 
-def unrolled(module: SpikingSeparation, h: Tensor, r: Tensor) -> Tensor:
+def unrolled(module: SpikingSeparation, h: Tensor, r: Tensor, modulation: Tensor | None) -> Tensor:
     """The spiking module as the paper writes it: norm and mix at every time step."""
-    d, _ = module.exchange(h, r)
+    d, _ = module.exchange(h, r, modulation)
     steps = [module.norm(module.mix(s)) for s in lif_spikes(d, module.time_steps)]
     return torch.relu(torch.stack(steps).mean(0) + h)
 
 
+@pytest.mark.parametrize("modulated", [False, True])
 @pytest.mark.parametrize("config", [SMALL, SMALL_PAPER], ids=["scale", "batch"])
 def test_spiking_module_equals_its_unrolled_form(
-    config: NetworkConfig, random_network: Make
+    config: NetworkConfig, modulated: bool, random_network: Make
 ) -> None:
     module = random_network(config, 2).double().blocks[1]
     assert isinstance(module, SpikingSeparation)
     h, r = torch.rand(2, 2, 6, 10, 12, dtype=torch.float64) * 2
+    modulation = torch.rand(2, 2, 6, 1, 1, dtype=torch.float64) if modulated else None
     with torch.no_grad():
-        out, _ = module(h, r)
-        torch.testing.assert_close(out, unrolled(module, h, r), rtol=0, atol=1e-9)
+        out, _ = module(h, r, modulation)
+        expected = unrolled(module, h, r, modulation)
+        torch.testing.assert_close(out, expected, rtol=0, atol=1e-9)
 
 
 def test_batch_norm_of_a_spiking_module_sees_every_time_step() -> None:
@@ -277,7 +285,7 @@ def test_batch_norm_of_a_spiking_module_sees_every_time_step() -> None:
     h, r = torch.rand(2, 2, 6, 10, 12) * 4
     module(h, r)
     with torch.no_grad():
-        d, _ = module.exchange(h, r)
+        d, _ = module.exchange(h, r, None)
         mixed = torch.stack([module.mix(s) for s in lif_spikes(d, 4)])
     assert module.norm.running_var is not None
     variance = mixed.transpose(0, 2).flatten(1).var(1)  # (width, …), unbiased as torch keeps it
@@ -289,7 +297,7 @@ def test_batch_norm_of_a_spiking_module_sees_every_time_step() -> None:
 
 @pytest.mark.parametrize("preset", ["paper", "deal"])
 def test_folded_network_equals_the_unfolded_one(preset: str, random_network: Make) -> None:
-    network = random_network(NETWORKS[preset], 3).double()
+    network = in_precision(random_network(NETWORKS[preset], 3), torch.float64)
     x = torch.rand(1, network.config.channels, 28, 32, dtype=torch.float64)
     with torch.no_grad():
         expected = network(x)
@@ -326,7 +334,9 @@ def test_a_new_network_learns_from_its_first_step() -> None:
     assert last.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("config", [SMALL, SMALL_PAPER], ids=["deal", "paper"])
+@pytest.mark.parametrize(
+    "config", [SMALL, SMALL_GAUGED, SMALL_PAPER], ids=["deal", "gauged", "paper"]
+)
 def test_every_parameter_receives_a_gradient(config: NetworkConfig, random_network: Make) -> None:
     network = random_network(config, 5).train()
     network(torch.rand(2, config.channels, 24, 24)).square().mean().backward()
@@ -335,9 +345,11 @@ def test_every_parameter_receives_a_gradient(config: NetworkConfig, random_netwo
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("config", [SMALL, SMALL_PAPER], ids=["deal", "paper"])
+@pytest.mark.parametrize(
+    "config", [SMALL, SMALL_GAUGED, SMALL_PAPER], ids=["deal", "gauged", "paper"]
+)
 @settings(max_examples=5, deadline=None)
-@given(height=st.integers(7, 20), width=st.integers(7, 20))
+@given(height=st.integers(8, 20), width=st.integers(8, 20))
 def test_height_and_width_are_free(config: NetworkConfig, height: int, width: int) -> None:
     shape = (1, config.channels, height * config.stride, width * config.stride)
     with torch.no_grad():
@@ -357,15 +369,19 @@ def test_the_smallest_edge_is_the_least_that_can_be_mirrored(config: NetworkConf
             network(torch.rand(1, config.channels, less, less))
 
 
-@pytest.mark.parametrize("config", [SMALL, SMALL_PAPER], ids=["deal", "paper"])
+@pytest.mark.parametrize(
+    "config", [SMALL, SMALL_GAUGED, SMALL_PAPER], ids=["deal", "gauged", "paper"]
+)
 def test_a_batch_equals_its_pictures_one_by_one(
     config: NetworkConfig, random_network: Make
 ) -> None:
-    network = random_network(config, 6).double()
+    network = in_precision(random_network(config, 6), torch.float64)
     x = torch.rand(3, config.channels, 20, 24, dtype=torch.float64)
     with torch.no_grad():
         singles = torch.cat([network(x[i : i + 1]) for i in range(3)])
-        torch.testing.assert_close(network(x), singles, rtol=0, atol=1e-9)
+        # A gauge reads in float32.
+        atol = 1e-5 if config.gauge else 1e-9
+        torch.testing.assert_close(network(x), singles, rtol=0, atol=atol)
 
 
 def test_correction_stays_between_minus_one_and_one(random_network: Make) -> None:
@@ -380,7 +396,8 @@ def test_bfloat16_runs_and_stays_near_float32(preset: str, random_network: Make)
     x = torch.rand(1, network.config.channels, 16, 24)
     with torch.no_grad():
         expected = network.correction(x)
-        correction = network.to(torch.bfloat16).correction(x.to(torch.bfloat16))
+        lower = in_precision(network, torch.bfloat16)
+        correction = lower.correction(x.to(torch.bfloat16))
     assert correction.dtype == torch.bfloat16
     assert bool(correction.isfinite().all())
     correlation = torch.corrcoef(torch.stack([correction.float().flatten(), expected.flatten()]))

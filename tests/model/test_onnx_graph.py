@@ -21,14 +21,16 @@ from onnx import TensorProto, helper
 import deal_cli
 from deal_cli.config import BlockConfig, NetworkConfig
 from deal_cli.errors import ExitCode, VerificationError, WeightsError
-from deal_cli.mapping import from_mapping
+from deal_cli.mapping import from_mapping, to_mapping
+from deal_cli.model.gauge import WAVES
 from deal_cli.model.network import Enhancer, receptive_radius
-from deal_cli.model.onnx_facts import FORMAT, facts_of, fixed_size, stated_halo
+from deal_cli.model.onnx_facts import FORMAT, facts_of, fixed_size, inputs_of, stated_halo
 from deal_cli.model.onnx_graph import MOST_OPSET, OPSET, Form, least_opset, to_onnx
 
 DEAL = NetworkConfig(
     width=4, blocks=(BlockConfig("stm", 3, 3, column=9), BlockConfig("ssm", 5, 3, 2))
 )
+GAUGED = replace(DEAL, gauge=("blur", "stripe", "gaussian"))
 PAPER = replace(DEAL, channels=3, stride=1, norm="batch", padding="reflect")
 SHA256 = "0123456789abcdef" * 4
 FOREIGN = "was exported by another program, or by another version of this one"
@@ -40,7 +42,7 @@ class Exported:
     data: bytes
 
 
-@pytest.fixture(scope="module", params=[DEAL, PAPER], ids=["deal", "paper"])
+@pytest.fixture(scope="module", params=[DEAL, GAUGED, PAPER], ids=["deal", "gauged", "paper"])
 def exported(
     request: pytest.FixtureRequest, random_network: Callable[[NetworkConfig, int], Enhancer]
 ) -> Exported:
@@ -77,19 +79,28 @@ def mirrored(x: np.ndarray[Any, Any], stride: int) -> torch.Tensor:
     return torch.from_numpy(np.pad(x, ((0, 0), (0, 0), *margins), mode="reflect"))
 
 
-def by_torch(network: Enhancer, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def by_torch(
+    network: Enhancer, x: np.ndarray[Any, Any], whole: np.ndarray[Any, Any] | None = None
+) -> np.ndarray[Any, Any]:
     """What the network itself makes of grey pictures of any size."""
     channels, (height, width) = network.config.channels, x.shape[2:]
     with torch.no_grad():
-        whole = network(mirrored(x, network.config.stride).expand(-1, channels, -1, -1))
-    return whole.mean(1, keepdim=True).numpy()[:, :, :height, :width]
+        seen = mirrored(x, network.config.stride).expand(-1, channels, -1, -1)
+        read = seen if whole is None else mirrored(whole, network.config.stride)
+        restored = network(seen, read)
+    return restored.mean(1, keepdim=True).numpy()[:, :, :height, :width]
 
 
-def by_onnx_runtime(data: bytes, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def by_onnx_runtime(
+    data: bytes, x: np.ndarray[Any, Any], whole: np.ndarray[Any, Any] | None = None
+) -> np.ndarray[Any, Any]:
+    """What the graph makes of pictures, or of tiles of the whole ones beside them."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    (restored,) = session.run(None, {"picture": x})
+    given = {"picture": x, "whole": x if whole is None else whole}
+    names = [value.name for value in session.get_inputs()]
+    (restored,) = session.run(None, {name: given[name] for name in names})
     assert restored.dtype == np.float32
     assert restored.shape == x.shape
     return np.asarray(restored)
@@ -231,6 +242,106 @@ def test_export_writes_nothing_on_the_terminal() -> None:
     assert done.stdout == ""
 
 
+# A gauge ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["float32", "float16"])
+def gauged(
+    request: pytest.FixtureRequest, random_network: Callable[[NetworkConfig, int], Enhancer]
+) -> Exported:
+    """With a gauge that says something, for any size."""
+    network = random_network(GAUGED, 1)
+    return Exported(network, to_onnx(network, SHA256, Form(request.param)))
+
+
+@pytest.fixture(scope="module", params=["float32", "float16"])
+def gauged_fixed(
+    request: pytest.FixtureRequest, random_network: Callable[[NetworkConfig, int], Enhancer]
+) -> Exported:
+    """The same for pictures of 33 by 46 pixels alone."""
+    network = random_network(GAUGED, 1)
+    return Exported(network, to_onnx(network, SHA256, Form(request.param, (33, 46))))
+
+
+def distance(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
+    return float(np.sqrt(np.square(one - other).mean()))
+
+
+def inputs(data: bytes) -> list[str]:
+    return [value.name for value in onnx.load_model_from_string(data).graph.input]
+
+
+def striped(size: tuple[int, int], seed: int) -> np.ndarray[Any, Any]:
+    """Two pictures that a gauge reads otherwise than white noise."""
+    rng = np.random.default_rng(seed)
+    return np.float32(0.5) + rng.normal(0, 0.05, (2, 1, 1, size[1])).astype(np.float32).repeat(
+        size[0], 2
+    )
+
+
+@pytest.mark.parametrize("size", [(16, 16), (47, 37), (130, 97)])
+def test_a_graph_with_a_gauge_sets_a_tile_by_the_whole_as_torch_does(
+    gauged: Exported, size: tuple[int, int]
+) -> None:
+    tile = np.random.default_rng(0).random((2, 1, 24, 31), np.float32)
+    whole = striped(size, 1)
+    assert inputs(gauged.data) == ["picture", "whole"]
+    # Random weights make spikes of everything; see above.
+    near = 1e-3 if facts_of(gauged.data, "")["precision"] == "float32" else 0.03
+    made = by_onnx_runtime(gauged.data, tile, whole)
+    assert distance(made, by_torch(gauged.network, tile, whole)) < near
+    # What is read matters, more than the precision does.
+    assert distance(made, by_onnx_runtime(gauged.data, tile)) > 0.01
+
+
+def test_a_graph_of_one_size_with_a_gauge_reads_its_picture(gauged_fixed: Exported) -> None:
+    x = np.random.default_rng(0).random((1, 1, 33, 46), np.float32)
+    assert inputs(gauged_fixed.data) == ["picture"]
+    facts = facts_of(gauged_fixed.data, "")
+    near = 1e-3 if facts["precision"] == "float32" else 0.03
+    assert distance(by_onnx_runtime(gauged_fixed.data, x), by_torch(gauged_fixed.network, x)) < near
+
+
+def test_a_gauge_stays_in_float32_in_a_graph_in_float16(gauged: Exported) -> None:
+    if facts_of(gauged.data, "")["precision"] == "float32":
+        pytest.skip("of graphs in float16")
+    tensors = onnx.load_model_from_string(gauged.data).graph.initializer
+    of_gauge = [t for t in tensors if "gauge" in t.name]
+    assert len(of_gauge) >= 8  # three layers and a half with their biases
+    assert {t.data_type for t in of_gauge} == {TensorProto.FLOAT}
+    weights = [t for t in tensors if len(t.dims) == 4 and tuple(t.dims[:2]) != (len(WAVES), 1)]
+    assert len(weights) == sum(isinstance(m, torch.nn.Conv2d) for m in gauged.network.modules())
+    assert {t.data_type for t in weights} == {TensorProto.FLOAT16}
+
+
+def test_a_graph_without_a_gauge_takes_the_picture_alone(half: Exported) -> None:
+    assert inputs(half.data) == ["picture"]
+    assert inputs_of(facts_of(half.data, "")) == ["picture"]
+
+
+def test_inputs_that_do_not_fit_the_configuration_are_refused(
+    gauged: Exported, gauged_fixed: Exported, half: Exported
+) -> None:
+    both = "does not map float32 'picture' and 'whole' (B, 1, H, W) to one 'restored'"
+    alone = "does not map float32 'picture' (B, 1, H, W) to one 'restored'"
+
+    def of_another(exported: Exported, gauge: tuple[str, ...]) -> bytes:
+        config = replace(exported.network.config, gauge=gauge)
+        return restated(exported.data, config=json.dumps(to_mapping(config)))
+
+    assert refusal(of_another(gauged, ())) == alone
+    assert refusal(of_another(half, ("blur",))) == both
+    assert refusal(restated(gauged_fixed.data, size="any")) == both
+    assert refusal(restated(gauged.data, size="33x46")).startswith(
+        "does not map float32 'picture' (1, 1, 33, 46)"
+    )
+    model = onnx.load_model_from_string(gauged.data)
+    model.graph.input[1].name = "other"
+    assert refusal(model.SerializeToString()) == both
+    del model.graph.input[1:]
+    assert refusal(model.SerializeToString()) == both
+
+
 # Refused ----------------------------------------------------------------------------------------
 
 
@@ -312,7 +423,7 @@ def test_a_stated_size_or_precision_that_the_graph_has_not_is_refused(
         restated(fixed.data, size="33x48"),
         restated(fixed.data, size="any"),
     ):
-        assert refusal(data).startswith("does not map one float32 'picture'")
+        assert refusal(data).startswith("does not map float32 'picture'")
     for data in (
         restated(exported.data, precision="float16"),
         restated(half.data, precision="float32"),

@@ -1,0 +1,249 @@
+"""The gauge: what its spectrum sees, what it is taught, and how it sets the enhancer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deal_cli.config import BlockConfig, NetworkConfig
+from deal_cli.model.degradations import draw
+from deal_cli.model.gauge import EDGE, FREQUENCIES, WAVES, Gauge, tapered_cosines
+from deal_cli.model.losses import misread
+from deal_cli.model.network import LEAST_EDGE, Enhancer, grown, in_precision
+from deal_cli.model.sampler import Recipe, Step, severities
+
+Make = Callable[[NetworkConfig, int], Enhancer]
+
+READ = ("blur", "stripe", "gaussian")
+BARE = NetworkConfig(width=4, blocks=(BlockConfig("stm", 3, 3, column=5), BlockConfig("ssm", 3, 3)))
+GAUGED = replace(BARE, gauge=READ)
+LEVEL = 0.5
+
+
+def gauge() -> Gauge:
+    return Gauge(len(READ), sites=3, width=4)
+
+
+def mean_and_log(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The logs of mean energies and the means of log energies, `(B, 10, 10)`, unscaled."""
+    unscaled = (gauge().spectrum(x) - 4) * 3
+    assert unscaled.shape == (len(x), 2 * FREQUENCIES)
+    squares = []
+    for half in unscaled.split(FREQUENCIES, 1):
+        whole = torch.cat([torch.full((len(x), 1), -torch.inf), half], 1)  # the mean is left out
+        squares.append(whole.unflatten(1, (len(WAVES), len(WAVES))))
+    return squares[0], squares[1]
+
+
+# The spectrum -----------------------------------------------------------------------------------
+
+
+def test_all_tapered_cosines_but_the_first_are_blind_to_a_constant_and_all_have_unit_norm() -> None:
+    cosines = tapered_cosines().squeeze(1)
+    assert cosines.shape == (len(WAVES), EDGE)
+    torch.testing.assert_close(cosines.square().sum(1), torch.ones(len(WAVES)))
+    torch.testing.assert_close(cosines[1:].sum(1), torch.zeros(len(WAVES) - 1))
+    assert cosines[0].sum() > 1
+
+
+def test_the_spectrum_of_white_noise_is_flat_and_its_energy_is_the_variance() -> None:
+    # A sum with weights of unit norm has the variance of one pixel, .05² = .0025. The logarithm of
+    # the square of a normal number has the mean -ln 2 - .5772 (Euler's constant).
+    x = LEVEL + 0.05 * torch.randn(1, 1, 900, 900)
+    mean, log = (part.flatten()[1:] for part in mean_and_log(x))
+    assert (mean - math.log(0.0025)).abs().max() < 0.25
+    assert mean.mean().item() == pytest.approx(math.log(0.0025), abs=0.03)
+    assert (log - (math.log(0.0025) - 1.2704)).abs().max() < 0.25
+    assert log.mean().item() == pytest.approx(math.log(0.0025) - 1.2704, abs=0.05)
+
+
+@pytest.mark.parametrize("wave", WAVES[1:])
+def test_the_spectrum_of_a_pure_cosine_has_its_peak_there(wave: int) -> None:
+    at = torch.arange(168) + 0.5
+    cosine = 0.2 * torch.cos(math.pi * wave * at / EDGE)
+    across = (LEVEL + cosine).expand(1, 1, 160, -1)
+    # The taper parts waves that are two apart; of the slowest, which lie closer, the next may win.
+    beside = 1 if wave < 4 else 0
+    for x, alone in ((across, 0), (across.transpose(2, 3), 1)):
+        mean, _ = mean_and_log(x)
+        down_and_across = divmod(int(mean.flatten().argmax()), len(WAVES))
+        assert down_and_across[alone] == 0
+        assert abs(down_and_across[1 - alone] - WAVES.index(wave)) <= beside
+
+
+def test_the_spectrum_of_a_turned_picture_is_the_turned_spectrum() -> None:
+    x = torch.rand(2, 1, 40, 64)
+    for one, turned in zip(mean_and_log(x), mean_and_log(x.transpose(2, 3)), strict=True):
+        torch.testing.assert_close(turned, one.transpose(1, 2))
+
+
+def test_the_spectrum_of_a_constant_picture_is_that_of_nothing() -> None:
+    for part in mean_and_log(torch.full((1, 1, 32, 48), 0.7)):
+        seen = part.flatten()[1:]
+        torch.testing.assert_close(seen, torch.full_like(seen, math.log(1e-7)), rtol=0, atol=1e-3)
+
+
+SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=EDGE, max_side=40)
+UNIT = st.floats(0, 1, width=32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.float32, SHAPES, elements=UNIT)
+    | st.tuples(SHAPES, UNIT).map(lambda given: np.full(*given, np.float32))
+)
+def test_the_reading_of_any_picture_is_finite(picture: NDArray[np.float32]) -> None:
+    assert 0 <= picture.min() <= picture.max() <= 1
+    x, reader = torch.from_numpy(picture)[None, None], gauge()
+    reading = reader(x)
+    assert reader.spectrum(x).isfinite().all()
+    assert reading.severities.isfinite().all()
+    assert reading.modulation.shape == (1, 3, 2, 4, 1, 1)
+
+
+def test_the_least_picture_that_a_network_sees_fills_a_window() -> None:
+    assert LEAST_EDGE >= EDGE
+
+
+def test_a_gauge_stays_in_float32_whatever_the_network_is_in(random_network: Make) -> None:
+    x = torch.rand(1, 1, 32, 32)
+    network = random_network(GAUGED, 1)
+    assert network.gauge is not None
+    expected = network.gauge(x)
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        lower = in_precision(random_network(GAUGED, 1), dtype)
+        assert lower.gauge is not None
+        assert {p.dtype for p in lower.gauge.parameters()} == {torch.float32}
+        assert {p.dtype for p in lower.blocks.parameters()} == {dtype}
+        assert torch.equal(lower.gauge(x).modulation, expected.modulation)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network.gauge(x).modulation, expected.modulation)
+
+
+# What it is taught ------------------------------------------------------------------------------
+
+
+def recipe(*steps: tuple[str, float]) -> Recipe:
+    rng = np.random.default_rng(0)
+    return Recipe(tuple(Step(draw(name, rng), severity) for name, severity in steps))
+
+
+def test_severities_are_the_largest_of_each_operation_and_others_are_left_out() -> None:
+    recipes = [
+        recipe(("stripe", 0.25), ("blur", 0.5), ("stripe", 0.75), ("stripe", 0.5)),
+        recipe(("jpeg", 0.9), ("gaussian", 1.0)),
+        recipe(),
+    ]
+    expected = torch.tensor([[0.5, 0.75, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    assert torch.equal(severities(recipes, READ), expected)
+    assert torch.equal(severities(recipes, READ[::-1]), expected.flip(1))
+    assert severities([], READ).shape == (0, 3)
+
+
+def test_a_perfect_reading_is_not_off_and_neither_is_one_of_no_recipes() -> None:
+    recipes = [recipe(("stripe", 0.25), ("blur", 0.5)), recipe()]
+    assert misread(severities(recipes, READ), recipes, READ) == 0
+    read = torch.rand(2, 3, requires_grad=True)
+    nothing = misread(read, [], READ)
+    assert nothing == 0
+    nothing.backward()
+    assert read.grad is not None
+    assert not read.grad.any()
+
+
+def test_misreading_worked_by_hand() -> None:
+    # Off by .3: .3 - .05; off by .05, which is within .1: .5 · .05² / .1; four numbers read well.
+    recipes = [recipe(("stripe", 0.25), ("blur", 0.5)), recipe()]
+    read = torch.tensor([[0.5, 0.55, 0.0], [0.05, 0.0, 0.0]])
+    assert misread(read, recipes, READ).item() == pytest.approx((0.25 + 0.0125) / 6)
+
+
+# How it sets the enhancer -----------------------------------------------------------------------
+
+
+def test_a_new_gauge_changes_nothing(random_network: Make) -> None:
+    bare = random_network(BARE, 2)
+    gauged = grown(bare, GAUGED).eval()
+    assert gauged.config == GAUGED
+    x = torch.rand(2, 1, 24, 32)
+    with torch.no_grad():
+        assert (bare(x) - x).abs().mean() > 0.01
+        torch.testing.assert_close(gauged(x), bare(x), rtol=0, atol=0)
+        torch.testing.assert_close(gauged(x, 1 - x / 2), bare(x), rtol=0, atol=0)
+
+
+def test_a_gauge_that_has_learnt_sets_the_enhancer_by_the_whole_picture(
+    random_network: Make,
+) -> None:
+    network = random_network(GAUGED, 2)
+    x, other = torch.rand(1, 1, 24, 32), torch.rand(1, 1, 40, 16) / 2
+    assert network.gauge is not None
+    with torch.no_grad():
+        alone, set_by_other = network(x), network(x, other)
+        assert torch.equal(network(x, x), alone)
+        by_hand = x + network.correction_as_read(x, network.gauge(other))
+    assert torch.equal(set_by_other, by_hand)
+    assert (set_by_other - alone).abs().mean() > 1e-3
+
+
+def test_a_gauge_that_is_there_is_kept_when_contexts_grow(random_network: Make) -> None:
+    small = random_network(
+        replace(GAUGED, blocks=tuple(replace(b, column=1) for b in GAUGED.blocks)), 3
+    )
+    large = grown(small, GAUGED).eval()
+    x = torch.rand(1, 1, 24, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(large(x), small(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("other", [(), READ[:2], READ[::-1], (*READ, "jpeg")])
+def test_another_gauge_does_not_grow_from_one_that_is_there(other: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="more than column contexts and a gauge"):
+        grown(Enhancer(GAUGED), replace(GAUGED, gauge=other))
+
+
+def test_a_gauge_of_too_many_operations_is_refused() -> None:
+    with pytest.raises(ValueError, match="'gauge' reads 101 operations"):
+        NetworkConfig(gauge=("blur",) * 101)
+
+
+def touched(network: Enhancer, part: str) -> list[bool]:
+    """Whether each parameter of a part of the gauge has a gradient."""
+    gradients = [p.grad for name, p in network.named_parameters() if name.startswith(part)]
+    assert gradients
+    return [gradient is not None and bool(gradient.any()) for gradient in gradients]
+
+
+def test_an_error_of_reading_reaches_the_layers_that_read_and_no_others() -> None:
+    network = Enhancer(GAUGED)
+    assert network.gauge is not None
+    recipes = [recipe(("stripe", 0.25), ("blur", 0.5)), recipe(("gaussian", 1.0))]
+    read = network.gauge(torch.rand(2, 1, 32, 32)).severities
+    misread(read, recipes, READ).backward()
+    assert all(touched(network, "gauge.features"))
+    assert all(touched(network, "gauge.severities"))
+    assert not any(touched(network, "gauge.modulation"))
+    assert not any(touched(network, "blocks"))
+
+
+def test_the_loss_of_the_enhancer_reaches_the_modulation_from_its_first_step(
+    random_network: Make,
+) -> None:
+    network = grown(random_network(BARE, 4), GAUGED)
+    network(torch.rand(2, 1, 32, 32)).square().mean().backward()
+    assert all(touched(network, "gauge.modulation"))
+    # Nothing is set yet, so what is read is of no matter until the modulation has moved.
+    assert not any(touched(network, "gauge.severities"))
+    learnt = random_network(GAUGED, 4)
+    learnt(torch.rand(2, 1, 32, 32)).square().mean().backward()
+    assert all(touched(learnt, "gauge"))
