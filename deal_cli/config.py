@@ -34,6 +34,7 @@ MOST_DETAIL_RADIUS = 64
 MOST_REACH = 432  # pixels
 MOST_TONE_WIDTH = 256
 MOST_ROUNDS = 32
+MOST_ZOOM = 4
 SSIM_EDGE = 11  # pixels
 
 
@@ -402,6 +403,8 @@ class TrainConfig:
         crop: edge of a crop in pixels, a multiple of the stride.
         border: pixels cut from each edge of every training picture.
         scale_odds: odds of taking a picture at full, .65 and half size.
+        zoom: crops are taken up to so many times as large and reduced, so that no two are equally
+            sharp: from a few sharpnesses alone a gauge learns these rather than degradations.
         spot_odds: odds of drawing small hot and cold things, as a lens shows them, into a crop.
         learning_rate: peak of the cosine schedule (AdamW) when training starts anew.
         fine_tuning_rate: the same when it starts from weights.
@@ -427,6 +430,7 @@ class TrainConfig:
     crop: int = 128
     border: int = 16
     scale_odds: tuple[float, float, float] = (0.15, 0.3, 0.55)
+    zoom: float = 1.0
     spot_odds: float = 0.3
     learning_rate: float = 2e-3
     fine_tuning_rate: float = 4e-4
@@ -453,6 +457,8 @@ class TrainConfig:
                 raise ValueError(f"'{key}' is {short(getattr(self, key))}, not 0 or more")
         if not 0 <= self.spot_odds <= 1:
             raise ValueError(f"'spot_odds' is {short(self.spot_odds)}, not from 0 to 1")
+        if not 1 <= self.zoom <= MOST_ZOOM:
+            raise ValueError(f"'zoom' is {short(self.zoom)}, not from 1 to {MOST_ZOOM}")
         for key in ("ema", "warmup"):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"'{key}' is {short(getattr(self, key))}, not from 0 to below 1")

@@ -144,3 +144,25 @@ def test_spots_have_the_skirt_of_a_lens_and_the_odds_rule_them() -> None:
         y, x = np.unravel_index(peak.argmax(), peak.shape)
         around = (peak[y - 1, x] + peak[y + 1, x] + peak[y, x - 1] + peak[y, x + 1]) / 4
         assert around > peak[y, x] / 3 or peak[y, x] < 0.06
+
+
+def test_zoomed_crops_are_of_every_size_up_to_the_most_and_of_the_configured_shape() -> None:
+    # A ramp across the picture tells how much of it a crop shows.
+    ramp = np.tile(np.linspace(0, 1, 100, dtype=np.float32), (80, 1))
+    config = replace(CONFIG, zoom=2.0, scale_odds=(1.0, 0.0, 0.0))
+    drawn = draw_clean([(ramp, ramp, ramp)], 400, config, np.random.default_rng(8)).numpy()
+    assert drawn.shape == (400, 1, 32, 32)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    plain = draw_clean([(ramp,) * 3], 400, replace(config, zoom=1.0), np.random.default_rng(8))
+    steps = np.abs(np.diff(drawn, axis=3)).mean((1, 2, 3))
+    flat = np.abs(np.diff(plain.numpy(), axis=3)).mean((1, 2, 3))
+    # Tone changes a ramp's slope in both; the zoom, and nothing else, makes it twice as steep.
+    assert steps.mean() > 1.3 * flat.mean()
+
+
+def test_a_zoom_larger_than_the_picture_takes_what_there_is() -> None:
+    config = replace(CONFIG, zoom=4.0)
+    drawn = draw_clean(pyramids(), 20, config, np.random.default_rng(9))
+    assert drawn.shape == (20, 1, 32, 32)
+    assert torch.isfinite(drawn).all()
