@@ -141,7 +141,8 @@ def verified_graph(weights: EnhancerWeights, form: Form) -> tuple[bytes, float]:
 def _agreement(network: Enhancer, backend: Backend, size: Size | None) -> float:
     """The least PSNR in dB between two forms of a network over sizes and pictures.
 
-    The last picture of each size goes through the graph alone as well.
+    The last picture of each size goes through the graph alone as well, and where the network has a
+    gauge, a quarter of each picture goes with the whole beside it.
     """
     import torch
 
@@ -163,7 +164,14 @@ def _agreement(network: Enhancer, backend: Backend, size: Size | None) -> float:
         expected = whole.numpy()[[0, 1, 2, 2], :, :height, :width]
         restored = np.concatenate([backend.run(x), backend.run(x[2:])])
         errors.append(np.square(restored.astype(np.float64) - expected).mean((1, 2, 3)))
-    return float(-10 * np.log10(np.maximum(np.max(errors), 1e-12)))
+    if backend.facts.reads_whole:
+        x = _pictures(*SIZES[-1])
+        tiles = np.ascontiguousarray(x[:, :, : x.shape[2] // 2, : x.shape[3] // 2])
+        with torch.inference_mode():
+            expected = reference(torch.from_numpy(tiles), torch.from_numpy(x)).numpy()
+        restored = backend.run(tiles, x)
+        errors.append(np.square(restored.astype(np.float64) - expected).mean((1, 2, 3)))
+    return float(-10 * np.log10(np.maximum(np.max(np.concatenate(errors)), 1e-12)))
 
 
 def _pictures(height: int, width: int) -> Batch:

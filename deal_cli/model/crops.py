@@ -98,7 +98,7 @@ def _reduced(crop: NDArray[np.float32], edge: int, rng: np.random.Generator) -> 
 
     filters = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
     small = cv2.resize(crop, (edge, edge), interpolation=filters[int(rng.integers(3))])
-    return np.clip(small, 0.0, 1.0, dtype=np.float32)
+    return np.asarray(small.clip(0.0, 1.0), np.float32)
 
 
 def _augment(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
