@@ -405,6 +405,8 @@ class TrainConfig:
         scale_odds: odds of taking a picture at full, .65 and half size.
         zoom: crops are taken up to so many times as large and reduced, so that no two are equally
             sharp: from a few sharpnesses alone a gauge learns these rather than degradations.
+        grain_odds: odds of giving a clean crop noise that is its camera's own and stays.
+        grain_sigma: the largest standard deviation of it, of the range; uniform up to there.
         spot_odds: odds of drawing small hot and cold things, as a lens shows them, into a crop.
         learning_rate: peak of the cosine schedule (AdamW) when training starts anew.
         fine_tuning_rate: the same when it starts from weights.
@@ -431,6 +433,8 @@ class TrainConfig:
     border: int = 16
     scale_odds: tuple[float, float, float] = (0.15, 0.3, 0.55)
     zoom: float = 1.0
+    grain_odds: float = 0.35
+    grain_sigma: float = 0.01
     spot_odds: float = 0.3
     learning_rate: float = 2e-3
     fine_tuning_rate: float = 4e-4
@@ -455,8 +459,9 @@ class TrainConfig:
         for key in ("border", "validate_every", "seed", "learning_rate", "fine_tuning_rate"):
             if not 0 <= getattr(self, key) < math.inf:
                 raise ValueError(f"'{key}' is {short(getattr(self, key))}, not 0 or more")
-        if not 0 <= self.spot_odds <= 1:
-            raise ValueError(f"'spot_odds' is {short(self.spot_odds)}, not from 0 to 1")
+        for key in ("spot_odds", "grain_odds", "grain_sigma"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"'{key}' is {short(getattr(self, key))}, not from 0 to 1")
         if not 1 <= self.zoom <= MOST_ZOOM:
             raise ValueError(f"'zoom' is {short(self.zoom)}, not from 1 to {MOST_ZOOM}")
         for key in ("ema", "warmup"):

@@ -18,7 +18,7 @@ from deal_cli.model.sampler import Recipe, average, replay, sample
 
 CONTRAST = (0.4, 1.8)  # of the free tone augmentation, log-uniform
 MEAN = (0.2, 0.8)
-GRAIN_ODDS, GRAIN_SIGMA = 0.35, 0.01  # noise of the camera's own that both pictures keep
+GRAIN_SOFT_ODDS, GRAIN_SOFTNESS = 0.5, 1.0  # share of grain that a camera has smoothed; σ in pixels
 FWHM_PER_SIGMA = 2.3548  # of a Gaussian
 SPOTS = (2, 24)  # drawn into a crop, where any are
 SPOT_FWHM = (1.8, 6.0)  # pixels, log-uniform: a point behind a lens, and a little more
@@ -66,10 +66,10 @@ def _clean_crop(
     crop = _augment(_detailed_crop(pyramids, config, rng), rng)
     if rng.random() < config.spot_odds:
         crop = np.clip(crop + _spots(crop.shape[0], rng), 0.0, 1.0)
-    if rng.random() < GRAIN_ODDS:
+    if rng.random() < config.grain_odds:
         # Below this a camera's noise is part of its pictures, and removing it is not asked for.
-        sigma = GRAIN_SIGMA * rng.random()
-        crop = np.clip(crop + sigma * rng.standard_normal(crop.shape), 0.0, 1.0)
+        sigma = config.grain_sigma * rng.random()
+        crop = np.clip(crop + sigma * _grain(crop.shape, rng), 0.0, 1.0)
     return np.ascontiguousarray(crop, np.float32)
 
 
@@ -116,6 +116,18 @@ def _augment(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
         mean = float(rng.uniform(*MEAN))
         crop = np.clip((crop - crop.mean()) * gain + mean, 0.0, 1.0)
     return crop
+
+
+def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Noise of standard deviation 1, white or as a camera's own filters have left it."""
+    import cv2
+
+    noise = rng.standard_normal(shape, np.float32)
+    if rng.random() < GRAIN_SOFT_ODDS:
+        softness = float(rng.uniform(0.3, GRAIN_SOFTNESS))
+        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), softness), np.float32)
+        noise /= max(float(noise.std()), 1e-6)
+    return noise
 
 
 def _spots(edge: int, rng: np.random.Generator) -> NDArray[np.float32]:

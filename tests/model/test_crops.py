@@ -166,3 +166,18 @@ def test_a_zoom_larger_than_the_picture_takes_what_there_is() -> None:
     drawn = draw_clean(pyramids(), 20, config, np.random.default_rng(9))
     assert drawn.shape == (20, 1, 32, 32)
     assert torch.isfinite(drawn).all()
+
+
+def test_grain_is_of_the_camera_and_its_odds_and_size_rule_it() -> None:
+    flat = np.full((40, 50), 0.5, np.float32)
+    config = replace(CONFIG, grain_odds=1.0, grain_sigma=0.02)
+
+    def spread(config: TrainConfig) -> np.ndarray:
+        drawn = draw_clean([(flat, flat, flat)], 200, config, np.random.default_rng(10))
+        return np.asarray(drawn.numpy().std((1, 2, 3)))
+
+    assert spread(replace(config, grain_odds=0.0)).max() == pytest.approx(0, abs=1e-6)
+    # Uniform up to the most, whether a camera has smoothed it or not; ends of the range cut some.
+    assert spread(config).max() < 0.022
+    assert spread(config).mean() == pytest.approx(0.01, abs=0.002)
+    assert (spread(replace(config, grain_odds=0.5)) < 1e-6).mean() == pytest.approx(0.5, abs=0.12)
