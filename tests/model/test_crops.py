@@ -138,12 +138,12 @@ def test_spots_have_the_skirt_of_a_lens_and_the_odds_rule_them() -> None:
     assert (spots > 0.05).float().mean() > 0.9
     config = replace(CONFIG, spot_odds=1.0, grain_odds=0.0)
     for crop in draw_clean(flat, 40, config, np.random.default_rng(3))[:, 0].numpy():
-        # Nowhere is one pixel alone: its neighbours have at least a third of its contrast.
+        # Nowhere is one pixel alone: its neighbours have a quarter of its contrast, or more.
         peak = np.abs(crop - np.median(crop))
         peak[[0, -1]] = peak[:, [0, -1]] = 0
         y, x = np.unravel_index(peak.argmax(), peak.shape)
         around = (peak[y - 1, x] + peak[y + 1, x] + peak[y, x - 1] + peak[y, x + 1]) / 4
-        assert around > peak[y, x] / 3 or peak[y, x] < 0.06
+        assert around > peak[y, x] / 4 or peak[y, x] < 0.06
 
 
 def test_zoomed_crops_are_of_every_size_up_to_the_most_and_of_the_configured_shape() -> None:
