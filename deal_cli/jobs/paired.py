@@ -52,9 +52,11 @@ class UnrolledSeparation(nn.Module):
         self.exchange, self.mix, self.norm = module.exchange, module.mix, module.norm
         self.time_steps = module.time_steps
 
-    def forward(self, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, h: Tensor, r: Tensor, modulation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Paths `(h, r)`, each `(B, width, H, W)`, to the next `(h, r)`."""
-        d, r = self.exchange(h, r)
+        d, r = self.exchange(h, r, modulation)
         inputs = d.unsqueeze(0).repeat(self.time_steps, 1, 1, 1, 1)
         spikes = torch.zeros_like(inputs)
         membrane = spike = torch.zeros_like(d)

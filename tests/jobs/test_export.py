@@ -23,6 +23,7 @@ from torch import nn
 from deal_cli.config import NETWORKS, NetworkConfig
 from deal_cli.engine import torch_backend
 from deal_cli.engine.backends import Choice, Request, open_backend
+from deal_cli.engine.contract import Facts
 from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.errors import (
     DealError,
@@ -332,6 +333,7 @@ def test_the_worst_of_all_pictures_decides(
 
     class Off:
         def __init__(self) -> None:
+            self.facts = Facts("onnx", "", "float32", "", "", "", 2, (0, 0), 16)
             self.shapes: set[tuple[int, ...]] = set()
 
         def run(self, x: Pixels, whole: Pixels | None = None) -> Pixels:
