@@ -280,7 +280,7 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class AdversaryConfig:
-    """The inner maximisation of a training (`jobs/train.py`).
+    """The inner maximisation of a training (`jobs/game.py`).
 
     Attributes:
         active_from: share of the steps after which N_G takes part; until then N_E warms up.

@@ -74,7 +74,7 @@ def _attack_on(enhancer: Enhancer, config: TrainConfig, data: Path, val: Path) -
     import torch
 
     from deal_cli.jobs.dataset import build_pyramid, load_dataset
-    from deal_cli.jobs.train import Game, inner_maximisation
+    from deal_cli.jobs.game import Game, inner_maximisation
     from deal_cli.jobs.train_state import first_state
 
     config = replace(config, network=enhancer.config)

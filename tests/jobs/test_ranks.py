@@ -51,7 +51,7 @@ from deal_cli.engine.backends import Choice
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.jobs.dataset import build_pyramid
 from deal_cli.jobs.ranks import joined
-from deal_cli.jobs.train import Game, play_step
+from deal_cli.jobs.game import Game, play_step
 from deal_cli.jobs.train_state import first_state
 
 torch.set_num_threads(1)

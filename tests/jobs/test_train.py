@@ -37,15 +37,8 @@ from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.jobs.budget import Budget, Pace
 from deal_cli.jobs.dataset import build_pyramid, load_dataset
-from deal_cli.jobs.train import (
-    Game,
-    TrainRequest,
-    _measure_pace,
-    inner_maximisation,
-    outer_minimisation,
-    play_step,
-    train,
-)
+from deal_cli.jobs.game import Game, inner_maximisation, outer_minimisation, play_step
+from deal_cli.jobs.train import TrainRequest, _measure_pace, train
 from deal_cli.jobs.train_state import State, first_state, schedule
 from deal_cli.jobs.train_tone import train_tone
 from deal_cli.jobs.train_views import Plan
