@@ -35,6 +35,7 @@ MOST_REACH = 432  # pixels
 MOST_TONE_WIDTH = 256
 MOST_ROUNDS = 32
 MOST_ZOOM = 4
+MOST_FUSION = 64
 SSIM_EDGE = 11  # pixels
 
 
@@ -106,6 +107,8 @@ class NetworkConfig:
         gauge: the operations whose severities are read from the whole picture, to set features by
             (`model/gauge.py`); none is no gauge. Weights without one can be trained on with it: it
             begins as nothing.
+        fusion: learnt matrices that the gauge blends, to mix the features in front of each
+            convolution; 0 mixes nothing.
         blocks: from input to output.
     """
 
@@ -117,6 +120,7 @@ class NetworkConfig:
     time_steps: int = 4
     detail_radius: int = 4
     gauge: tuple[str, ...] = ()
+    fusion: int = 0
     blocks: tuple[BlockConfig, ...] = (
         BlockConfig("stm", 5, 3, 1, column=33),
         BlockConfig("ssm", 7, 5, 1, column=33),
@@ -137,6 +141,11 @@ class NetworkConfig:
             raise ValueError(
                 f"'detail_radius' is {short(radius)}, not a number from 0 to {MOST_DETAIL_RADIUS}"
             )
+        if not 0 <= self.fusion <= MOST_FUSION:
+            value = short(self.fusion)
+            raise ValueError(f"'fusion' is {value}, not a number from 0 to {MOST_FUSION}")
+        if self.fusion and not self.gauge:
+            raise ValueError("'fusion' wants a 'gauge', which blends its matrices")
         if len(self.gauge) > MOST_BLOCKS:
             raise ValueError(f"'gauge' reads {len(self.gauge)} operations, more than {MOST_BLOCKS}")
         if len(self.blocks) > MOST_BLOCKS:
@@ -165,10 +174,11 @@ READ = (
 
 NETWORKS: Mapping[str, NetworkConfig] = types.MappingProxyType(
     {
-        "deal": NetworkConfig(gauge=READ),
+        "deal": NetworkConfig(gauge=READ, fusion=8),
         "deal-fast": NetworkConfig(
             width=16,
             gauge=READ,
+            fusion=8,
             blocks=(BlockConfig("ssm", 3, 3, 2, column=33), BlockConfig("stm", 3, 3, 1)),
         ),
         "paper": NetworkConfig(

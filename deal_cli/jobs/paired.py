@@ -32,7 +32,8 @@ from deal_cli.engine import hardware
 from deal_cli.engine.backends import Choice, Request, open_backend
 from deal_cli.jobs.bench import random_scene
 from deal_cli.jobs.benchmark_page import commit_of, describe_machine, write_section
-from deal_cli.model.network import CEILING, DECAY, Enhancer, SpikingSeparation
+from deal_cli.model.gauge import Setting
+from deal_cli.model.network import CEILING, DECAY, UNSET, Enhancer, SpikingSeparation
 
 HEIGHT, WIDTH = 512, 640
 ROUNDS = 9
@@ -52,11 +53,9 @@ class UnrolledSeparation(nn.Module):
         self.exchange, self.mix, self.norm = module.exchange, module.mix, module.norm
         self.time_steps = module.time_steps
 
-    def forward(
-        self, h: Tensor, r: Tensor, modulation: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, h: Tensor, r: Tensor, setting: Setting = UNSET) -> tuple[Tensor, Tensor]:
         """Paths `(h, r)`, each `(B, width, H, W)`, to the next `(h, r)`."""
-        d, r = self.exchange(h, r, modulation)
+        d, r = self.exchange(h, r, setting)
         inputs = d.unsqueeze(0).repeat(self.time_steps, 1, 1, 1, 1)
         spikes = torch.zeros_like(inputs)
         membrane = spike = torch.zeros_like(d)

@@ -1,6 +1,6 @@
 """What one picture costs a network: multiply-adds and bytes, from the shapes alone.
 
-Only convolutions are counted. They are all but a hundredth of the work; norms, which inference
+Convolutions and products of matrices are counted, by torch's own counter. Norms, which inference
 folds away, biases, pooling, spikes and other element-wise steps are left out.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from deal_cli.config import NetworkConfig
 from deal_cli.model.network import Enhancer, folded
@@ -22,7 +23,7 @@ class Cost:
     """The cost of one pass.
 
     Attributes:
-        macs: multiply-adds of the convolutions, those with the padding around a picture included.
+        macs: multiply-adds, those with the padding around a picture included.
         parameters: numbers that are learnt.
         activations: numbers that the convolutions read and write, each layer for itself.
     """
@@ -53,17 +54,16 @@ def network_cost(config: NetworkConfig, height: int, width: int) -> Cost:
 def module_cost(module: nn.Module, shape: tuple[int, int, int, int]) -> Cost:
     """The cost of one pass of an input `(B, C, H, W)`; nothing is computed but shapes."""
     module = copy.deepcopy(module).to("meta")
-    macs = activations = 0
+    activations = 0
 
-    def count(conv: nn.Module, inputs: Any, output: Tensor) -> None:
-        nonlocal macs, activations
-        assert isinstance(conv, nn.Conv2d)
-        macs += output.numel() * conv.weight[0].numel()
+    def count(_: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal activations
         activations += inputs[0].numel() + output.numel()
 
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             part.register_forward_hook(count)
-    with torch.no_grad():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(torch.empty(shape, device="meta"))
+    macs = counter.get_total_flops() // 2
     return Cost(macs, sum(p.numel() for p in module.parameters()), activations)

@@ -20,14 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deal_cli.config import BlockConfig, NetworkConfig
-from deal_cli.model.gauge import Gauge, Reading
+from deal_cli.model.gauge import Gauge, Reading, Setting
 
 DETAIL_GAIN = 4.0  # brings detail to the size of the level
 DECAY = 0.25  # of a LIF neuron's membrane between time steps
 CEILING = 4.0  # most spikes a neuron sends in one time step
 LEAST_EDGE = 16  # pixels
 LEAK = 0.1  # slope below zero in front of the last convolution under `norm = "scale"`
+EXCHANGED = 4  # convolutions of an `Exchange`
 FIRST_SCALE = 0.1  # of each residual branch under `norm = "scale"`
+UNSET = Setting()
 
 
 class Enhancer(nn.Module):
@@ -59,8 +61,10 @@ class Enhancer(nn.Module):
         )
         if config.norm == "scale":
             self._initialise(last)
-        sites = len(config.blocks) + 1
-        self.gauge = Gauge(len(config.gauge), sites, config.width) if config.gauge else None
+        self.gauge: Gauge | None = None
+        if config.gauge:
+            parts = [EXCHANGED] * len(config.blocks) + [1]  # the head's first convolution is set
+            self.gauge = Gauge(len(config.gauge), parts, config.width, config.fusion)
 
     def _initialise(self, last: nn.Conv2d) -> None:
         """Start at a correction of zero, with features that keep the signal's size.
@@ -93,14 +97,12 @@ class Enhancer(nn.Module):
 
     def correction_as_read(self, x: Tensor, reading: Reading | None) -> Tensor:
         """As `correction`, with what the gauge has read; None for a network without one."""
-        set_by: list[Tensor | None] = [None] * (len(self.blocks) + 1)
-        if reading is not None:
-            set_by = [*reading.modulation.unbind(1)]
+        settings = [UNSET] * (len(self.blocks) + 1) if reading is None else reading.settings
         h = r = self.stem(x)
-        for block, modulation in zip(self.blocks, set_by, strict=False):
-            h, r = block(h, r, modulation)
+        for block, setting in zip(self.blocks, settings, strict=False):
+            h, r = block(h, r, setting)
         first, *rest = self.head
-        out = _modulated(first(h), set_by[-1])
+        out = settings[-1].modulated(first(settings[-1].fused(h, 0)))
         for layer in rest:
             out = layer(out)
         return out
@@ -143,10 +145,8 @@ class ScaleTransform(nn.Module):
         self.exchange = Exchange(config, block, normed=True)
         self.norm = _norm(config)
 
-    def forward(
-        self, h: Tensor, r: Tensor, modulation: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        d, r = self.exchange(h, r, modulation)
+    def forward(self, h: Tensor, r: Tensor, setting: Setting = UNSET) -> tuple[Tensor, Tensor]:
+        d, r = self.exchange(h, r, setting)
         return _joined(self.norm(d), h), r
 
 
@@ -161,10 +161,8 @@ class SpikingSeparation(nn.Module):
         self.mix = nn.Conv2d(config.width, config.width, 1, bias=False)
         self.norm = _norm(config)
 
-    def forward(
-        self, h: Tensor, r: Tensor, modulation: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        d, r = self.exchange(h, r, modulation)
+    def forward(self, h: Tensor, r: Tensor, setting: Setting = UNSET) -> tuple[Tensor, Tensor]:
+        d, r = self.exchange(h, r, setting)
         if self.training and isinstance(self.norm, nn.BatchNorm2d):
             # The statistics of a batch norm are those of single time steps.
             spikes = torch.cat(lif_spikes(d, self.time_steps))
@@ -190,13 +188,13 @@ class Exchange(nn.Module):
         self.column: nn.Module = ColumnContext(config, block.column) if wanted else nn.Identity()
         self.outward = _conv(config, block.kernel_out)
 
-    def forward(self, h: Tensor, r: Tensor, modulation: Tensor | None) -> tuple[Tensor, Tensor]:
-        u = _modulated(self.first_norm(self.first(h)), modulation)
+    def forward(self, h: Tensor, r: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
+        u = setting.modulated(self.first_norm(self.first(setting.fused(h, 0))))
         u = F.relu(u, inplace=True)
-        u = _joined(self.second_norm(self.second(u)), h)
-        r = _joined(self.inward_norm(self.inward(u)), r)
+        u = _joined(self.second_norm(self.second(setting.fused(u, 1))), h)
+        r = _joined(self.inward_norm(self.inward(setting.fused(u, 2))), r)
         r = self.column(r)
-        return self.outward(r), r
+        return self.outward(setting.fused(r, 3)), r
 
 
 class ColumnContext(nn.Module):
@@ -239,14 +237,6 @@ class Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weight.to(x.dtype).view(-1, 1, 1)  # stays in bfloat16 under autocast
-
-
-def _modulated(x: Tensor, modulation: Tensor | None) -> Tensor:
-    """Features `(B, C, H, W)` times 1 plus the first, plus the second of `(B, 2, C, 1, 1)`."""
-    if modulation is None:
-        return x
-    gain, shift = modulation.to(x.dtype).unbind(1)
-    return torch.addcmul(shift, x, 1 + gain)
 
 
 def _joined(branch: Tensor, path: Tensor) -> Tensor:
@@ -348,9 +338,11 @@ def grown(network: Enhancer, config: NetworkConfig) -> Enhancer:
     bare = [[replace(b, column=1) for b in c.blocks] for c in (network.config, config)]
     pairs = zip(network.config.blocks, config.blocks, strict=False)
     if (
-        replace(network.config, blocks=config.blocks, gauge=config.gauge) != config
+        replace(network.config, blocks=config.blocks, gauge=config.gauge, fusion=config.fusion)
+        != config
         or bare[0] != bare[1]
         or network.config.gauge not in ((), config.gauge)
+        or network.config.fusion not in (0, config.fusion)
         or any(old.column not in (1, new.column) for old, new in pairs)
     ):
         raise ValueError("the networks differ in more than column contexts and a gauge")

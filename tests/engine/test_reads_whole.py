@@ -42,7 +42,7 @@ def _in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def with_gauge(network: Enhancer) -> Enhancer:
     """The same with a gauge that has learnt something: random numbers set every feature."""
-    network = grown(network, replace(network.config, gauge=READ)).eval()
+    network = grown(network, replace(network.config, gauge=READ, fusion=3)).eval()
     assert network.gauge is not None
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -55,6 +55,7 @@ def with_gauge(network: Enhancer) -> Enhancer:
             nn.init.kaiming_normal_(layer.weight)
         nn.init.normal_(network.gauge.modulation.weight, std=0.05)
         nn.init.normal_(network.gauge.modulation.bias, std=0.1)
+        nn.init.normal_(network.gauge.matrices, std=0.05)
     return network
 
 

@@ -51,6 +51,8 @@ def random_network() -> Callable[[NetworkConfig, int], Enhancer]:
             if network.gauge is not None:
                 nn.init.normal_(network.gauge.modulation.weight, std=0.05)
                 nn.init.uniform_(network.gauge.modulation.bias, -0.1, 0.2)
+                if network.gauge.blend is not None:
+                    nn.init.normal_(network.gauge.matrices, std=0.1 / config.width**0.5)
             last = network.head[2]
             assert isinstance(last, nn.Conv2d)
             nn.init.normal_(last.weight, std=0.02 / config.width**0.5)  # tanh is not saturated

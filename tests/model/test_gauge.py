@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -17,7 +18,15 @@ from torch import Tensor
 
 from deal_cli.config import BlockConfig, NetworkConfig
 from deal_cli.model.degradations import draw
-from deal_cli.model.gauge import EDGE, FREQUENCIES, WAVES, Gauge, tapered_cosines
+from deal_cli.model.gauge import (
+    EDGE,
+    FREQUENCIES,
+    WAVES,
+    Gauge,
+    Reading,
+    Setting,
+    tapered_cosines,
+)
 from deal_cli.model.losses import misread
 from deal_cli.model.network import LEAST_EDGE, Enhancer, grown, in_precision
 from deal_cli.model.sampler import Recipe, Step, severities
@@ -27,11 +36,21 @@ Make = Callable[[NetworkConfig, int], Enhancer]
 READ = ("blur", "stripe", "gaussian")
 BARE = NetworkConfig(width=4, blocks=(BlockConfig("stm", 3, 3, column=5), BlockConfig("ssm", 3, 3)))
 GAUGED = replace(BARE, gauge=READ)
+FUSED = replace(GAUGED, fusion=2)
 LEVEL = 0.5
 
 
 def gauge() -> Gauge:
-    return Gauge(len(READ), sites=3, width=4)
+    return Gauge(len(READ), (4, 4, 1), width=4, fusion=2)
+
+
+def same_settings(one: Reading, other: Reading) -> bool:
+    pairs = zip(one.settings, other.settings, strict=True)
+    return all(
+        a is not None and b is not None and torch.equal(a, b)
+        for mine, theirs in pairs
+        for a, b in ((mine.modulation, theirs.modulation), (mine.fusion, theirs.fusion))
+    )
 
 
 def mean_and_log(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +127,9 @@ def test_the_reading_of_any_picture_is_finite(picture: NDArray[np.float32]) -> N
     reading = reader(x)
     assert reader.spectrum(x).isfinite().all()
     assert reading.severities.isfinite().all()
-    assert reading.modulation.shape == (1, 3, 2, 4, 1, 1)
+    assert [setting.modulation.shape for setting in reading.settings] == [(1, 2, 4, 1, 1)] * 3
+    fusions = [setting.fusion.shape for setting in reading.settings]
+    assert fusions == [(1, 4, 4, 4), (1, 4, 4, 4), (1, 1, 4, 4)]
 
 
 def test_the_least_picture_that_a_network_sees_fills_a_window() -> None:
@@ -117,17 +138,17 @@ def test_the_least_picture_that_a_network_sees_fills_a_window() -> None:
 
 def test_a_gauge_stays_in_float32_whatever_the_network_is_in(random_network: Make) -> None:
     x = torch.rand(1, 1, 32, 32)
-    network = random_network(GAUGED, 1)
+    network = random_network(FUSED, 1)
     assert network.gauge is not None
     expected = network.gauge(x)
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
-        lower = in_precision(random_network(GAUGED, 1), dtype)
+        lower = in_precision(random_network(FUSED, 1), dtype)
         assert lower.gauge is not None
         assert {p.dtype for p in lower.gauge.parameters()} == {torch.float32}
         assert {p.dtype for p in lower.blocks.parameters()} == {dtype}
-        assert torch.equal(lower.gauge(x).modulation, expected.modulation)
+        assert same_settings(lower.gauge(x), expected)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(network.gauge(x).modulation, expected.modulation)
+        assert same_settings(network.gauge(x), expected)
 
 
 # What it is taught ------------------------------------------------------------------------------
@@ -171,10 +192,11 @@ def test_misreading_worked_by_hand() -> None:
 # How it sets the enhancer -----------------------------------------------------------------------
 
 
-def test_a_new_gauge_changes_nothing(random_network: Make) -> None:
+@pytest.mark.parametrize("wanted", [GAUGED, FUSED])
+def test_a_new_gauge_changes_nothing(random_network: Make, wanted: NetworkConfig) -> None:
     bare = random_network(BARE, 2)
-    gauged = grown(bare, GAUGED).eval()
-    assert gauged.config == GAUGED
+    gauged = grown(bare, wanted).eval()
+    assert gauged.config == wanted
     x = torch.rand(2, 1, 24, 32)
     with torch.no_grad():
         assert (bare(x) - x).abs().mean() > 0.01
@@ -182,10 +204,42 @@ def test_a_new_gauge_changes_nothing(random_network: Make) -> None:
         torch.testing.assert_close(gauged(x, 1 - x / 2), bare(x), rtol=0, atol=0)
 
 
-def test_a_gauge_that_has_learnt_sets_the_enhancer_by_the_whole_picture(
-    random_network: Make,
+def test_a_gauge_that_is_there_grows_matrices_and_changes_nothing(random_network: Make) -> None:
+    gauged = random_network(GAUGED, 2)
+    fused = grown(gauged, FUSED).eval()
+    x = torch.rand(2, 1, 24, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(x), gauged(x), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="more than column contexts and a gauge"):
+        grown(fused, GAUGED)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 7), st.integers(1, 6))
+def test_fused_features_in_front_of_a_convolution_are_a_convolution_of_its_own(
+    batch: int, width: int, height: int, across: int
 ) -> None:
-    network = random_network(GAUGED, 2)
+    """`W * (x + M x) = (W (1 + M)) * x` (Li et al. 2021): each picture has its own kernels."""
+    fusion = torch.randn(batch, 2, width, width, dtype=torch.float64)
+    x = torch.randn(batch, width, height, across, dtype=torch.float64)
+    kernel = torch.randn(3, width, 3, 3, dtype=torch.float64)
+    fused = F.conv2d(Setting(fusion=fusion).fused(x, 1), kernel, padding=1)
+    for picture, matrix, expected in zip(x, fusion[:, 1], fused, strict=True):
+        own = torch.einsum("omij,mn->onij", kernel, torch.eye(width, dtype=x.dtype) + matrix)
+        torch.testing.assert_close(F.conv2d(picture[None], own, padding=1)[0], expected)
+
+
+def test_a_part_that_nothing_is_set_of_is_as_it_was_learnt() -> None:
+    x = torch.rand(1, 4, 6, 5)
+    assert Setting().fused(x, 0) is x
+    assert Setting().modulated(x) is x
+
+
+@pytest.mark.parametrize("learnt", [GAUGED, FUSED])
+def test_a_gauge_that_has_learnt_sets_the_enhancer_by_the_whole_picture(
+    random_network: Make, learnt: NetworkConfig
+) -> None:
+    network = random_network(learnt, 2)
     x, other = torch.rand(1, 1, 24, 32), torch.rand(1, 1, 40, 16) / 2
     assert network.gauge is not None
     with torch.no_grad():
@@ -217,6 +271,14 @@ def test_a_gauge_of_too_many_operations_is_refused() -> None:
         NetworkConfig(gauge=("blur",) * 101)
 
 
+def test_matrices_without_a_gauge_or_out_of_bounds_are_refused() -> None:
+    with pytest.raises(ValueError, match="'fusion' wants a 'gauge'"):
+        NetworkConfig(fusion=2)
+    for fusion in (-1, 65):
+        with pytest.raises(ValueError, match=f"'fusion' is {fusion}, not a number from 0 to 64"):
+            NetworkConfig(gauge=READ, fusion=fusion)
+
+
 def touched(network: Enhancer, part: str) -> list[bool]:
     """Whether each parameter of a part of the gauge has a gradient."""
     gradients = [p.grad for name, p in network.named_parameters() if name.startswith(part)]
@@ -225,25 +287,27 @@ def touched(network: Enhancer, part: str) -> list[bool]:
 
 
 def test_an_error_of_reading_reaches_the_layers_that_read_and_no_others() -> None:
-    network = Enhancer(GAUGED)
+    network = Enhancer(FUSED)
     assert network.gauge is not None
     recipes = [recipe(("stripe", 0.25), ("blur", 0.5)), recipe(("gaussian", 1.0))]
     read = network.gauge(torch.rand(2, 1, 32, 32)).severities
     misread(read, recipes, READ).backward()
     assert all(touched(network, "gauge.features"))
     assert all(touched(network, "gauge.severities"))
-    assert not any(touched(network, "gauge.modulation"))
-    assert not any(touched(network, "blocks"))
+    for part in ("gauge.modulation", "gauge.blend", "gauge.matrices", "blocks"):
+        assert not any(touched(network, part))
 
 
-def test_the_loss_of_the_enhancer_reaches_the_modulation_from_its_first_step(
+def test_the_loss_of_the_enhancer_reaches_what_sets_it_from_its_first_step(
     random_network: Make,
 ) -> None:
-    network = grown(random_network(BARE, 4), GAUGED)
+    network = grown(random_network(BARE, 4), FUSED)
     network(torch.rand(2, 1, 32, 32)).square().mean().backward()
     assert all(touched(network, "gauge.modulation"))
-    # Nothing is set yet, so what is read is of no matter until the modulation has moved.
+    assert all(touched(network, "gauge.matrices"))
+    # Nothing is set yet, so what is read is of no matter until these have moved.
     assert not any(touched(network, "gauge.severities"))
-    learnt = random_network(GAUGED, 4)
+    assert not any(touched(network, "gauge.blend"))
+    learnt = random_network(FUSED, 4)
     learnt(torch.rand(2, 1, 32, 32)).square().mean().backward()
     assert all(touched(learnt, "gauge"))
