@@ -441,11 +441,11 @@ class TrainConfig:
     batch: int = 10
     crop: int = 128
     border: int = 16
-    scale_odds: tuple[float, float, float] = (0.15, 0.3, 0.55)
-    zoom: float = 1.0
+    scale_odds: tuple[float, float, float] = (0.85, 0.1, 0.05)
+    zoom: float = 1.2
     grain_odds: float = 0.35
     grain_sigma: float = 0.01
-    spot_odds: float = 0.3
+    spot_odds: float = 0.15
     learning_rate: float = 2e-3
     fine_tuning_rate: float = 4e-4
     warmup: float = 0.01

@@ -12,7 +12,7 @@ from deal_cli.config import SamplerConfig, TrainConfig
 from deal_cli.model.crops import EIGHT_BIT_ODDS, Pyramid, coded, degrade_at_random, draw_clean
 from deal_cli.model.sampler import replay, sample
 
-CONFIG = TrainConfig(crop=32, spot_odds=0.0)
+CONFIG = TrainConfig(crop=32, spot_odds=0.0, zoom=1.0)
 UNTOUCHED = SamplerConfig(count_odds=(1.0,))
 
 
