@@ -39,7 +39,9 @@ app.add_typer(weights_app, name="weights")
 Backend = Annotated[
     str, typer.Option(help="auto, cuda, cuda:N, onnx or cpu. auto says what it chose.")
 ]
-Weights = Annotated[str, typer.Option(help="deal, deal-fast, or a .safetensors or .onnx file.")]
+Weights = Annotated[
+    str, typer.Option(help="deal, deal-fast, paper, or a .safetensors or .onnx file.")
+]
 ToneChoice = Annotated[
     Literal["auto", "keep", "restore"],
     typer.Option(
@@ -431,7 +433,9 @@ def train(
 
 @app.command()
 def export(
-    weights: Annotated[str, typer.Option(help="deal, deal-fast, or a .safetensors file.")] = "deal",
+    weights: Annotated[
+        str, typer.Option(help="deal, deal-fast, paper, or a .safetensors file.")
+    ] = "deal",
     onnx: Annotated[bool, typer.Option("--onnx", help="The format to write: ONNX.")] = False,
     out: Annotated[
         Path | None,

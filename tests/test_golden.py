@@ -18,6 +18,7 @@ from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.scenes import draw_scene
+from deal_cli.model.onnx_graph import SUFFIXES
 from deal_cli.model.weights import (
     GENERATOR,
     TONE,
@@ -124,9 +125,10 @@ def write() -> None:
     GOLDEN.mkdir(exist_ok=True)
     write_frame(Frame(degraded(), np.dtype(np.uint8)), SEEN)
     for file in enhancers():
-        if file.endswith(".safetensors"):
-            name = file.removesuffix(".safetensors")
-            write_frame(Frame(restored(name, "cpu")[0], np.dtype(np.uint8)), picture(file))
+        if SUFFIXES["float16"] not in file and file.endswith(SUFFIXES["float32"]):
+            # As a graph, which is in float32 on a processor that has bfloat16 too.
+            levels, _ = restored(str(weights_folder() / file), "onnx")
+            write_frame(Frame(levels, np.dtype(np.uint8)), picture(file))
     for name in (GENERATOR, TONE):
         (GOLDEN / f"{name}.json").write_text(json.dumps(told(name)) + "\n", encoding="utf-8")
 
