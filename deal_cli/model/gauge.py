@@ -56,7 +56,8 @@ class Setting:
         matrix = self.fusion[:, convolution].to(x.dtype)
         cells = x.permute(0, 2, 3, 1)  # no copy in the layout that convolutions like best
         mixed = torch.matmul(cells.flatten(1, 2), matrix.transpose(1, 2))
-        return x + mixed.unflatten(1, cells.shape[1:3]).permute(0, 3, 1, 2)
+        mixed = mixed.unflatten(1, cells.shape[1:3])
+        return torch.add(x, mixed.permute(0, 3, 1, 2))
 
 
 @dataclass(frozen=True)

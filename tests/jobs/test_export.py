@@ -383,4 +383,4 @@ def test_the_bundled_graph_is_what_is_exported_today(
 @pytest.mark.parametrize("name", ["deal", "deal-fast"])
 def test_bundled_weights_are_those_of_their_preset(name: str) -> None:
     config = load_enhancer(name).config
-    assert config in (NETWORKS[name], dataclasses.replace(NETWORKS[name], gauge=()))
+    assert config in (NETWORKS[name], dataclasses.replace(NETWORKS[name], gauge=(), fusion=0))

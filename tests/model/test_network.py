@@ -16,6 +16,7 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor, nn
 
 from deal_cli.config import NETWORKS, BlockConfig, NetworkConfig
+from deal_cli.model.gauge import Setting
 from deal_cli.model.network import (
     DETAIL_GAIN,
     Cells,
@@ -93,7 +94,9 @@ def reach(config: NetworkConfig) -> tuple[int, int]:
     alter how far that is; mirrored, the ground stays even up to the border. A gauge reads all of
     the picture, and what it reads stands still here.
     """
-    network = Enhancer(replace(config, width=1, padding="reflect", gauge=())).double().eval()
+    network = (
+        Enhancer(replace(config, width=1, padding="reflect", gauge=(), fusion=0)).double().eval()
+    )
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.ones_(module.weight)
@@ -257,9 +260,9 @@ def test_collapsed_spikes_leave_their_input_alone() -> None:
     assert torch.equal(d, before)
 
 
-def unrolled(module: SpikingSeparation, h: Tensor, r: Tensor, modulation: Tensor | None) -> Tensor:
+def unrolled(module: SpikingSeparation, h: Tensor, r: Tensor, setting: Setting) -> Tensor:
     """The spiking module as the paper writes it: norm and mix at every time step."""
-    d, _ = module.exchange(h, r, modulation)
+    d, _ = module.exchange(h, r, setting)
     steps = [module.norm(module.mix(s)) for s in lif_spikes(d, module.time_steps)]
     return torch.relu(torch.stack(steps).mean(0) + h)
 
@@ -273,9 +276,10 @@ def test_spiking_module_equals_its_unrolled_form(
     assert isinstance(module, SpikingSeparation)
     h, r = torch.rand(2, 2, 6, 10, 12, dtype=torch.float64) * 2
     modulation = torch.rand(2, 2, 6, 1, 1, dtype=torch.float64) if modulated else None
+    setting = Setting(modulation)
     with torch.no_grad():
-        out, _ = module(h, r, modulation)
-        expected = unrolled(module, h, r, modulation)
+        out, _ = module(h, r, setting)
+        expected = unrolled(module, h, r, setting)
         torch.testing.assert_close(out, expected, rtol=0, atol=1e-9)
 
 
@@ -285,7 +289,7 @@ def test_batch_norm_of_a_spiking_module_sees_every_time_step() -> None:
     h, r = torch.rand(2, 2, 6, 10, 12) * 4
     module(h, r)
     with torch.no_grad():
-        d, _ = module.exchange(h, r, None)
+        d, _ = module.exchange(h, r, Setting())
         mixed = torch.stack([module.mix(s) for s in lif_spikes(d, 4)])
     assert module.norm.running_var is not None
     variance = mixed.transpose(0, 2).flatten(1).var(1)  # (width, …), unbiased as torch keeps it
