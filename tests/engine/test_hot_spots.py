@@ -74,7 +74,7 @@ def amplitudes(restorer: Restorer, fwhm: float, operation: str | None) -> tuple[
 
 
 #: Where the weights fall short: the smallest targets in noise of a thirteenth of their contrast
-#: keep .84 and .87 of it with `deal`, .82 with `deal-fast`.
+#: keep .84 and .87 of it with `deal`, .84 with `deal-fast`.
 SHORT = {("deal", 2.0, "gaussian"), ("deal", 2.0, "shot"), ("deal-fast", 2.0, "gaussian")}
 
 
