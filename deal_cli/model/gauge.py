@@ -25,7 +25,11 @@ EDGE = 16  # pixels of the windows whose cosine transforms make the spectrum
 STEP = 8  # pixels between windows
 WAVES = (0, 1, 2, 3, 4, 6, 8, 10, 12, 15)  # half waves in a window, down and across
 FREQUENCIES = len(WAVES) ** 2 - 1  # all but the mean, which is tone
-LEAST_ENERGY = 1e-7  # squares of the range; rounding to 8 bits leaves ten times as much
+LEAST_ENERGY = 1e-7  # squares of the range
+# What rounding to 8 bits leaves in every frequency. Finer pictures are read as if they were so
+# rounded: most of those that a gauge learns from are, and beyond what it has learnt it would guess.
+FLOOR = math.log(1 / 255**2 / 12)
+LOG_BIAS = 1.27  # by which the mean log energy of white noise lies below its log mean energy
 WIDTH = 64  # features
 
 
@@ -137,7 +141,8 @@ class Gauge(nn.Module):
         both = F.conv2d(rows, self.waves.unsqueeze(2), stride=(1, STEP))
         energy = both.unflatten(0, (-1, len(WAVES))).flatten(1, 2)[:, 1:].square()
         log = (energy + LEAST_ENERGY).log().mean((2, 3))
-        return torch.cat([(energy.mean((2, 3)) + LEAST_ENERGY).log(), log], 1) / 3 + 4
+        mean = (energy.mean((2, 3)) + LEAST_ENERGY).log()
+        return torch.cat([mean.clamp_min(FLOOR), log.clamp_min(FLOOR - LOG_BIAS)], 1) / 3 + 4
 
 
 def tapered_cosines() -> Tensor:

@@ -106,10 +106,16 @@ def test_the_spectrum_of_a_turned_picture_is_the_turned_spectrum() -> None:
         torch.testing.assert_close(turned, one.transpose(1, 2))
 
 
-def test_the_spectrum_of_a_constant_picture_is_that_of_nothing() -> None:
-    for part in mean_and_log(torch.full((1, 1, 32, 48), 0.7)):
-        seen = part.flatten()[1:]
-        torch.testing.assert_close(seen, torch.full_like(seen, math.log(1e-7)), rtol=0, atol=1e-3)
+def test_pictures_finer_than_rounding_to_8_bits_are_read_as_if_rounded() -> None:
+    # White noise of the variance of rounding, 1 / 12 of a level: of 640 x 640 pixels, so that the
+    # means of its 6,241 windows stand.
+    level = 1 / 255
+    rounding = LEVEL + level / 12**0.5 * torch.randn(1, 1, 640, 640)
+    flat = torch.full((1, 1, 640, 640), LEVEL)
+    finer = LEVEL + level / 100 * torch.randn(1, 1, 640, 640)
+    expected = gauge().spectrum(rounding)
+    for picture in (flat, finer):  # to .7 in the log, where they would be 2.5 and 1.6 away
+        torch.testing.assert_close(gauge().spectrum(picture), expected, rtol=0, atol=0.7 / 3)
 
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=EDGE, max_side=40)
