@@ -10,17 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deal_cli.config import (
-    NETWORKS,
-    AdversaryConfig,
-    BlockConfig,
-    GeneratorConfig,
-    NetworkConfig,
-    SamplerConfig,
-    TrainConfig,
-)
+from deal_cli.config import AdversaryConfig, GeneratorConfig, SamplerConfig, TrainConfig
 from deal_cli.errors import ExitCode, UsageError
 from deal_cli.mapping import from_mapping, load_toml, to_mapping
+from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig
 
 
 def written(folder: Path, text: str) -> Path:

@@ -15,19 +15,12 @@ import typer
 from command import ROOT, environment
 
 from deal_cli.cli import app
-from deal_cli.config import (
-    AdversaryConfig,
-    BlockConfig,
-    GeneratorConfig,
-    NetworkConfig,
-    SamplerConfig,
-    ToneConfig,
-    TrainConfig,
-)
+from deal_cli.config import AdversaryConfig, GeneratorConfig, SamplerConfig, ToneConfig, TrainConfig
 from deal_cli.errors import ExitCode
 from deal_cli.imaging.files import PICTURE_SUFFIXES
 from deal_cli.jobs.protocol import TASKS
 from deal_cli.jobs.reference import ENVIRONMENT, FORMATS, attributes, reference
+from deal_cli.networks import BlockConfig, NetworkConfig
 
 CONFIGS = (
     TrainConfig,

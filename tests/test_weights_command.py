@@ -18,9 +18,9 @@ import pytest
 from command import ROOT, Result, deal, environment, refused
 from stand_in_hub import COMMIT, REPO, Answer, StandInHub
 
-from deal_cli.config import BlockConfig, NetworkConfig
 from deal_cli.model.network import Enhancer
 from deal_cli.model.weights import LARGEST, bundled_checksums, load_enhancer, save_enhancer
+from deal_cli.networks import BlockConfig, NetworkConfig
 
 NOWHERE = "http://127.0.0.1:9"  # the port of a service that throws away what it gets
 TOKEN = "hf_this_is_the_secret"

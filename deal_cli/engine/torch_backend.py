@@ -42,7 +42,8 @@ class TorchBackend(Backend):
     ) -> None:
         import torch
 
-        from deal_cli.model.network import folded, halo, input_edge
+        from deal_cli.model.forms import folded
+        from deal_cli.model.network import halo, input_edge
 
         hardware.keep_freed_memory()
         config = network.config
@@ -155,7 +156,7 @@ def placed(network: Enhancer, device: torch.device, dtype: torch.dtype) -> Enhan
     """The network on a device, in channels-last layout, which convolutions there like best."""
     import torch
 
-    from deal_cli.model.network import in_precision
+    from deal_cli.model.forms import in_precision
 
     network = in_precision(network.to(device), dtype)
     for parameter in network.parameters():

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from deal_cli.config import MAX_PIXELS, NetworkConfig
+from deal_cli.config import MAX_PIXELS
 from deal_cli.engine.backends import Choice, Purpose, Request, choose, open_backend
 from deal_cli.engine.ceilings import measure_ceilings
 from deal_cli.engine.contract import Backend, Batch, Facts, OutOfMemoryError
@@ -36,6 +36,7 @@ from deal_cli.engine.restorer import Restorer, Settings
 from deal_cli.errors import BackendError, ExitCode, UsageError
 from deal_cli.imaging.frame import Frame
 from deal_cli.jobs.bench_table import Row
+from deal_cli.networks import NetworkConfig
 
 SIZES = ((320, 256), (640, 512), (1280, 1024))  # width, height
 BATCHES = (1, 8)

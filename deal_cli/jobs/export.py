@@ -146,7 +146,8 @@ def _agreement(network: Enhancer, backend: Backend, size: Size | None) -> float:
     """
     import torch
 
-    from deal_cli.model.network import folded, input_edge
+    from deal_cli.model.forms import folded
+    from deal_cli.model.network import input_edge
 
     config = network.config
     reference = folded(network)

@@ -81,6 +81,7 @@ class Game:
         objective = {
             "log_mse": losses.log_mse,
             "detailed": losses.detailed,
+            "structural": losses.structural,
             "published": losses.published,
         }
         return objective[self.config.objective](restored, clean.expand_as(restored))

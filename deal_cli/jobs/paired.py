@@ -27,13 +27,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deal_cli.config import NETWORKS
 from deal_cli.engine import hardware
 from deal_cli.engine.backends import Choice, Request, open_backend
 from deal_cli.jobs.bench import random_scene
 from deal_cli.jobs.benchmark_page import commit_of, describe_machine, write_section
 from deal_cli.model.gauge import Setting
 from deal_cli.model.network import CEILING, DECAY, UNSET, Enhancer, SpikingSeparation
+from deal_cli.networks import NETWORKS
 
 HEIGHT, WIDTH = 512, 640
 ROUNDS = 9

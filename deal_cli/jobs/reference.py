@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import typer
 
-from deal_cli.config import NETWORKS, BlockConfig, NetworkConfig, TrainConfig
+from deal_cli.config import TrainConfig
 from deal_cli.engine import pattern
 from deal_cli.errors import DealError, ExitCode, UsageError
 from deal_cli.imaging import grey, radiometric
@@ -40,6 +40,7 @@ from deal_cli.imaging.video import VIDEO_SUFFIXES
 from deal_cli.imaging.video_codecs import CODECS, CONTAINERS, DEFAULT_CODEC
 from deal_cli.jobs import run_folder, sidecar
 from deal_cli.model import onnx_facts, weights
+from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig
 
 HEAD = """\
 # Reference

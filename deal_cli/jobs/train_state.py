@@ -84,8 +84,9 @@ def first_state(config: TrainConfig, init: str | None, device: torch.device) -> 
     """
     import torch
 
+    from deal_cli.model.forms import grown
     from deal_cli.model.generator import Generator
-    from deal_cli.model.network import Enhancer, grown
+    from deal_cli.model.network import Enhancer
     from deal_cli.model.weights import GENERATOR, beside, load_enhancer, load_generator
 
     torch.manual_seed(config.seed)

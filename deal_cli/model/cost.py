@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from deal_cli.config import NetworkConfig
-from deal_cli.model.network import Enhancer, folded
+from deal_cli.model.forms import folded
+from deal_cli.model.network import Enhancer
+from deal_cli.networks import NetworkConfig
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ DETAIL_WINDOW = 9  # pixels, that a small thing is set against
 DETAIL_CONTRAST, DETAIL_WEIGHT = 0.2, 20.0  # of the range, and what that much counts for
 READABLE = 0.1  # of a severity; errors above it count in proportion, below it squared
 FLOOR = 3e-6  # squared error, 55 dB: what is better than this counts as done
+SSIM_SHARE, SSIM_FLOOR = 0.1, 2e-3  # of `structural`: what SSIM counts for, and what is done
 
 
 def log_mse(restored: Tensor, clean: Tensor) -> Tensor:
@@ -63,6 +64,16 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     luminance = (2 * mean_a * mean_b + SSIM_C1) / (mean_a**2 + mean_b**2 + SSIM_C1)
     structure = (2 * covariance + SSIM_C2) / (var_a + var_b + SSIM_C2)
     return (luminance * structure).mean((1, 2, 3))
+
+
+def structural(restored: Tensor, clean: Tensor) -> Tensor:
+    """`(B,)`, `log_mse` and a tenth of the log of what SSIM lacks of 1, both relative errors.
+
+    SSIM is of windows, each by its own contrast: it asks for flat places to be right as well as
+    edges, and squared error asks for little but edges.
+    """
+    lacking = 1 - ssim(restored, clean)
+    return log_mse(restored, clean) + SSIM_SHARE * (lacking + SSIM_FLOOR).log()
 
 
 def published(restored: Tensor, clean: Tensor) -> Tensor:

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 import deal_cli
-from deal_cli.config import NetworkConfig
 from deal_cli.errors import VerificationError
 from deal_cli.mapping import to_mapping
-from deal_cli.model.network import Enhancer, folded, halo, in_precision, input_edge
+from deal_cli.model.forms import folded, in_precision
+from deal_cli.model.network import Enhancer, halo, input_edge
 from deal_cli.model.onnx_facts import ANY_SIZE, FORMAT, Precision, Size
+from deal_cli.networks import NetworkConfig
 
 OPSET = 18
 #: Of the graphs that lie beside weights.

@@ -18,12 +18,7 @@ from typing import Any
 from torch import Tensor
 
 import deal_cli
-from deal_cli.config import (
-    MAX_WEIGHT_BYTES,
-    MOST_TONE_WIDTH,
-    GeneratorConfig,
-    NetworkConfig,
-)
+from deal_cli.config import MAX_WEIGHT_BYTES, MOST_TONE_WIDTH, GeneratorConfig
 from deal_cli.errors import UsageError, WeightsError
 from deal_cli.mapping import from_mapping, to_mapping
 from deal_cli.model.degradations import OPERATIONS
@@ -33,6 +28,7 @@ from deal_cli.model.tensor_file import AS_WRITTEN, opened, quoted, shapes_of
 from deal_cli.model.tensor_file import read_safetensors as read_safetensors
 from deal_cli.model.tensor_file import write_safetensors as write_safetensors
 from deal_cli.model.tone import TonePredictor
+from deal_cli.networks import NetworkConfig
 
 CHECKSUMS = "SHA256SUMS"
 ENHANCER_FORMAT = "deal-enhancer/1"

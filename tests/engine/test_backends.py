@@ -16,7 +16,6 @@ from command import ROOT
 from numpy.typing import NDArray
 from torch import nn
 
-from deal_cli.config import BlockConfig, NetworkConfig
 from deal_cli.engine import hardware, onnx_backend, torch_backend
 from deal_cli.engine.backends import Choice, Purpose, Request, choose, open_backend
 from deal_cli.engine.contract import Backend, OutOfMemoryError
@@ -26,6 +25,7 @@ from deal_cli.errors import BackendError, DealError, ExitCode, WeightsError
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.network import Enhancer, receptive_radius
 from deal_cli.model.weights import load_enhancer, save_enhancer
+from deal_cli.networks import BlockConfig, NetworkConfig
 
 CPU = torch.device("cpu")
 CPU_PROVIDER = "CPUExecutionProvider"

@@ -18,13 +18,13 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from deal_cli.config import BlockConfig, NetworkConfig
 from deal_cli.mapping import to_mapping
 from deal_cli.model import weights
 from deal_cli.model.network import Enhancer
 from deal_cli.model.onnx_graph import to_onnx
 from deal_cli.model.tensor_file import write_safetensors
 from deal_cli.model.weights import save_enhancer
+from deal_cli.networks import BlockConfig, NetworkConfig
 
 MARK = "unpickled"
 CONFIG = NetworkConfig(width=4, blocks=(BlockConfig("stm", 3, 3), BlockConfig("ssm", 3, 3)))

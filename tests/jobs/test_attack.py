@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from deal_cli.config import BlockConfig, NetworkConfig, TrainConfig
+from deal_cli.config import TrainConfig
 from deal_cli.imaging.files import write_frame
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.jobs import attack
 from deal_cli.model.network import Enhancer
 from deal_cli.model.weights import save_enhancer
+from deal_cli.networks import BlockConfig, NetworkConfig
 
 TINY = NetworkConfig(width=4, blocks=(BlockConfig("stm", 3, 3),))
 COLOUR = NetworkConfig(width=4, channels=3, blocks=(BlockConfig("ssm", 3, 3),))

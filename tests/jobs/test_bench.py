@@ -14,7 +14,7 @@ import pytest
 from command import ROOT, deal
 
 from deal_cli import cli
-from deal_cli.config import MAX_PIXELS, NETWORKS, NetworkConfig
+from deal_cli.config import MAX_PIXELS
 from deal_cli.engine import ceilings
 from deal_cli.engine.backends import Request
 from deal_cli.engine.contract import Backend, Batch, Facts, OutOfMemoryError
@@ -24,6 +24,7 @@ from deal_cli.jobs import bench as job
 from deal_cli.jobs.bench import Bench, BenchRequest, bench, parse_size
 from deal_cli.jobs.bench_table import Row, write_speed
 from deal_cli.model.cost import network_cost
+from deal_cli.networks import NETWORKS, NetworkConfig
 
 FACTS = Facts("cpu", "a processor", "float32", "", "fake", "f" * 64, 2, (60, 40), 16)
 ROW = Row(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deal_cli.config import GeneratorConfig, NetworkConfig
+from deal_cli.config import GeneratorConfig
 from deal_cli.engine.backends import Purpose, Request, choose, open_backend
 from deal_cli.errors import WeightsError
 from deal_cli.jobs import bundle as job
@@ -24,6 +24,7 @@ from deal_cli.model.weights import (
     save_generator,
     save_tone,
 )
+from deal_cli.networks import NetworkConfig
 
 
 @pytest.fixture(scope="module")

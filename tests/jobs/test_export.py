@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from deal_cli.config import NETWORKS, NetworkConfig
 from deal_cli.engine import torch_backend
 from deal_cli.engine.backends import Choice, Request, open_backend
 from deal_cli.engine.contract import Facts
@@ -42,6 +41,7 @@ from deal_cli.model import onnx_graph
 from deal_cli.model.network import Enhancer
 from deal_cli.model.onnx_facts import facts_of
 from deal_cli.model.weights import load_enhancer, save_enhancer
+from deal_cli.networks import NETWORKS, NetworkConfig
 
 Pixels = NDArray[np.float32]
 ODD = (47, 61)

@@ -23,10 +23,8 @@ from torch import Tensor
 
 from deal_cli.config import (
     AdversaryConfig,
-    BlockConfig,
     GaugeConfig,
     GeneratorConfig,
-    NetworkConfig,
     SamplerConfig,
     ToneConfig,
     TrainConfig,
@@ -52,6 +50,7 @@ from deal_cli.model.weights import (
     save_generator,
     save_tone,
 )
+from deal_cli.networks import BlockConfig, NetworkConfig
 
 MakeScenes = Callable[..., Path]
 Ascent = Callable[[Game, State], Any]

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from deal_cli.config import GaugeConfig, NetworkConfig, SamplerConfig, TrainConfig
+from deal_cli.config import GaugeConfig, SamplerConfig, TrainConfig
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.jobs.dataset import build_pyramid
 from deal_cli.jobs.train_gauge import train_gauge
 from deal_cli.jobs.train_state import State, first_state
 from deal_cli.model.crops import Pyramid, coded, degrade_at_random, draw_clean
 from deal_cli.model.sampler import severities
+from deal_cli.networks import NetworkConfig
 
 READ = ("stripe", "gaussian")
 ODDS = {"stripe": 1.0, "gaussian": 1.0, "blur": 0.3}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from deal_cli.config import NetworkConfig
 from deal_cli.model.network import Enhancer, Scale
+from deal_cli.networks import NetworkConfig
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from deal_cli.config import NETWORKS, BlockConfig, NetworkConfig
 from deal_cli.model.cost import Cost, module_cost, network_cost
-from deal_cli.model.network import Enhancer, folded
+from deal_cli.model.forms import folded
+from deal_cli.model.network import Enhancer
+from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig
 
 SMALL = NetworkConfig(
     width=4, blocks=(BlockConfig("stm", 5, 3), BlockConfig("ssm", 3, 3, 2)), norm="batch"

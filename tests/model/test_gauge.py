@@ -16,8 +16,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deal_cli.config import BlockConfig, NetworkConfig
 from deal_cli.model.degradations import draw
+from deal_cli.model.forms import grown, in_precision
 from deal_cli.model.gauge import (
     EDGE,
     FREQUENCIES,
@@ -28,8 +28,9 @@ from deal_cli.model.gauge import (
     tapered_cosines,
 )
 from deal_cli.model.losses import misread
-from deal_cli.model.network import LEAST_EDGE, Enhancer, grown, in_precision
+from deal_cli.model.network import LEAST_EDGE, Enhancer
 from deal_cli.model.sampler import Recipe, Step, severities
+from deal_cli.networks import BlockConfig, NetworkConfig
 
 Make = Callable[[NetworkConfig, int], Enhancer]
 

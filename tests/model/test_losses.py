@@ -10,7 +10,17 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from deal_cli.model.losses import DETAIL_WEIGHT, FLOOR, detailed, log_mse, published, ssim
+from deal_cli.model.losses import (
+    DETAIL_WEIGHT,
+    FLOOR,
+    SSIM_FLOOR,
+    SSIM_SHARE,
+    detailed,
+    log_mse,
+    published,
+    ssim,
+    structural,
+)
 
 
 def flat(value: float, size: int = 12, batch: int = 1) -> Tensor:
@@ -105,3 +115,27 @@ def test_small_things_weigh_more_in_the_detailed_objective_and_flat_pictures_ali
     assert log_mse(here, spot).item() == pytest.approx(log_mse(there, spot).item())
     ratio = ((detailed(here, spot).exp() - FLOOR) / (detailed(there, spot).exp() - FLOOR)).item()
     assert ratio == pytest.approx(1 + DETAIL_WEIGHT)
+
+
+def test_the_structural_objective_of_two_flat_pictures_worked_by_hand() -> None:
+    lacking = 1 - 0.1601 / 0.2001  # see above
+    expected = math.log(0.04 + FLOOR) + SSIM_SHARE * math.log(lacking + SSIM_FLOOR)
+    assert structural(flat(0.2), flat(0.4)).item() == pytest.approx(expected)
+
+
+def test_the_structural_objective_tells_errors_of_one_size_apart_by_their_window() -> None:
+    rng = np.random.default_rng(1)
+    picture = torch.full((1, 1, 48, 48), 0.5, dtype=torch.float64)
+    picture[..., 24:] += torch.from_numpy(rng.normal(0, 0.2, (48, 24)))  # half calm, half busy
+    error = torch.from_numpy(rng.normal(0, 0.02, (48, 24)))
+    calm, busy = picture.clone(), picture.clone()
+    calm[..., :24] += error
+    busy[..., 24:] += error
+    assert log_mse(calm, picture).item() == pytest.approx(log_mse(busy, picture).item())
+    assert structural(calm, picture) > structural(busy, picture)
+
+
+def test_the_structural_objective_has_a_finite_gradient_at_its_optimum() -> None:
+    x = torch.rand(1, 1, 24, 24, requires_grad=True)
+    (gradient,) = torch.autograd.grad(structural(x, x.detach().clone()), x)
+    assert bool(gradient.isfinite().all())

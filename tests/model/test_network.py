@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from torch import Tensor, nn
 
-from deal_cli.config import NETWORKS, BlockConfig, NetworkConfig
+from deal_cli.model.forms import folded, grown, in_precision
 from deal_cli.model.gauge import Setting
 from deal_cli.model.network import (
     DETAIL_GAIN,
@@ -23,15 +23,13 @@ from deal_cli.model.network import (
     Enhancer,
     Scale,
     SpikingSeparation,
-    folded,
-    grown,
-    in_precision,
     input_edge,
     lif_spikes,
     mean_spike,
     receptive_radius,
     smallest_edge,
 )
+from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig
 
 Make = Callable[[NetworkConfig, int], Enhancer]
 

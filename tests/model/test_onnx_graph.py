@@ -19,13 +19,13 @@ import torch
 from onnx import TensorProto, helper
 
 import deal_cli
-from deal_cli.config import BlockConfig, NetworkConfig
 from deal_cli.errors import ExitCode, VerificationError, WeightsError
 from deal_cli.mapping import from_mapping, to_mapping
 from deal_cli.model.gauge import WAVES
 from deal_cli.model.network import Enhancer, receptive_radius
 from deal_cli.model.onnx_facts import FORMAT, facts_of, fixed_size, inputs_of, stated_halo
 from deal_cli.model.onnx_graph import MOST_OPSET, OPSET, Form, least_opset, to_onnx
+from deal_cli.networks import BlockConfig, NetworkConfig
 
 DEAL = NetworkConfig(
     width=4, blocks=(BlockConfig("stm", 3, 3, column=9), BlockConfig("ssm", 5, 3, 2))
@@ -233,7 +233,7 @@ def test_export_leaves_the_network_and_the_loggers_as_they_were(exported: Export
 def test_export_writes_nothing_on_the_terminal() -> None:
     code = (
         "import torch; torch.set_num_threads(1)\n"
-        "from deal_cli.config import *; from deal_cli.model.network import Enhancer\n"
+        "from deal_cli.networks import *; from deal_cli.model.network import Enhancer\n"
         "from deal_cli.model.onnx_graph import to_onnx\n"
         "to_onnx(Enhancer(NetworkConfig(width=2, blocks=())), '0' * 64)\n"
     )

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
-from deal_cli.config import NETWORKS, BlockConfig, NetworkConfig
 from deal_cli.errors import OutputError, WeightsError
 from deal_cli.model.network import Enhancer, halo
 from deal_cli.model.tensor_file import (
@@ -24,6 +23,7 @@ from deal_cli.model.tensor_file import (
     shapes_of,
     write_safetensors,
 )
+from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig
 
 LARGEST = NetworkConfig(
     channels=4, width=512, stride=8, blocks=(BlockConfig("ssm", 1, 1),) * 20, detail_radius=1
@@ -50,7 +50,7 @@ def test_describing_a_network_takes_no_memory_and_draws_no_numbers() -> None:
 def test_describing_a_network_imports_nothing_more() -> None:
     code = (
         "import sys; from deal_cli.model.network import Enhancer\n"
-        "from deal_cli.config import NETWORKS; from deal_cli.model.tensor_file import shapes_of\n"
+        "from deal_cli.networks import NETWORKS; from deal_cli.model.tensor_file import shapes_of\n"
         "before = set(sys.modules)\n"
         "for config in NETWORKS.values(): shapes_of(lambda: Enhancer(config))\n"
         "print(len(set(sys.modules) - before))\n"

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from deal_cli.config import BlockConfig, NetworkConfig
 from deal_cli.errors import DealError, ExitCode, OutputError, WeightsError
 from deal_cli.model import weights
 from deal_cli.model.network import Enhancer
@@ -26,6 +25,7 @@ from deal_cli.model.weights import (
     save_enhancer,
     write_safetensors,
 )
+from deal_cli.networks import BlockConfig, NetworkConfig
 
 CONFIG = NetworkConfig(width=4, blocks=(BlockConfig("stm", 3, 3), BlockConfig("ssm", 3, 5, 2)))
 FACTS = {"steps": 7, "data": "drawn scenes"}
