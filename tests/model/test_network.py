@@ -1,4 +1,4 @@
-"""The enhancer: its size, what it sees, its spikes, and its folded form."""
+"""The enhancer: its size, what it sees, and its spikes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from torch import Tensor, nn
 
-from deal_cli.model.forms import folded, grown, in_precision
+from deal_cli.model.forms import in_precision
 from deal_cli.model.gauge import Setting
 from deal_cli.model.network import (
     DETAIL_GAIN,
@@ -297,31 +297,6 @@ def test_batch_norm_of_a_spiking_module_sees_every_time_step() -> None:
 # The whole --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["paper", "deal"])
-def test_folded_network_equals_the_unfolded_one(preset: str, random_network: Make) -> None:
-    network = in_precision(random_network(NETWORKS[preset], 3), torch.float64)
-    x = torch.rand(1, network.config.channels, 28, 32, dtype=torch.float64)
-    with torch.no_grad():
-        expected = network(x)
-        torch.testing.assert_close(folded(network)(x), expected, rtol=0, atol=1e-9)
-        single = folded(network.float())(x.float()).double()
-    assert (expected - x).abs().mean() > 0.03
-    # In float32 a spike may flip on the last bit, and what follows it moves a little.
-    assert (single - expected).square().mean().sqrt() < 5e-3
-
-
-def test_folding_leaves_the_network_as_it_was(random_network: Make) -> None:
-    network = random_network(SMALL_PAPER, 4).train()
-    before = {k: v.clone() for k, v in network.state_dict().items()}
-    copy = folded(network)
-    assert network.training
-    assert all(p.requires_grad for p in network.parameters())
-    assert not any(p.requires_grad for p in copy.parameters())
-    assert not any(isinstance(m, nn.BatchNorm2d | Scale) for m in copy.modules())
-    for key, tensor in network.state_dict().items():
-        assert torch.equal(tensor, before[key])
-
-
 def test_correction_of_a_new_network_is_zero() -> None:
     x = torch.rand(2, 1, 16, 24)
     network = Enhancer(NETWORKS["deal"])
@@ -392,74 +367,9 @@ def test_correction_stays_between_minus_one_and_one(random_network: Make) -> Non
     assert correction.abs().max() <= 1.0
 
 
-@pytest.mark.parametrize("preset", ["paper", "deal"])
-def test_bfloat16_runs_and_stays_near_float32(preset: str, random_network: Make) -> None:
-    network = folded(random_network(NETWORKS[preset], 8))
-    x = torch.rand(1, network.config.channels, 16, 24)
-    with torch.no_grad():
-        expected = network.correction(x)
-        lower = in_precision(network, torch.bfloat16)
-        correction = lower.correction(x.to(torch.bfloat16))
-    assert correction.dtype == torch.bfloat16
-    assert bool(correction.isfinite().all())
-    correlation = torch.corrcoef(torch.stack([correction.float().flatten(), expected.flatten()]))
-    assert correlation[0, 1] > 0.9
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("config", [SMALL, SMALL_PAPER], ids=["deal", "paper"])
-def test_a_network_folds_where_it_is_also_on_a_gpu(
-    config: NetworkConfig, random_network: Make
-) -> None:
-    network = random_network(config, 9).double().cuda()
-    x = torch.rand(1, config.channels, 20, 24, dtype=torch.float64).cuda()
-    with torch.no_grad():
-        torch.testing.assert_close(folded(network)(x), network(x), rtol=0, atol=1e-9)
-
-
 def test_a_network_of_zeros_around_pictures_takes_any_whole_cells() -> None:
     config = NetworkConfig(width=2, blocks=(BlockConfig("ssm", 7, 5, 3, column=33),))
     assert smallest_edge(config) == config.stride == 2
     assert input_edge(config) == 16
     with torch.no_grad():
         assert Enhancer(config).eval()(torch.rand(1, 1, 2, 4)).shape == (1, 1, 2, 4)
-
-
-# Growth -----------------------------------------------------------------------------------------
-
-
-def without_columns(config: NetworkConfig) -> NetworkConfig:
-    return replace(config, blocks=tuple(replace(block, column=1) for block in config.blocks))
-
-
-@pytest.mark.parametrize("width", [1, 6])
-def test_a_grown_network_is_the_same_function_until_its_contexts_learn(
-    width: int, random_network: Make
-) -> None:
-    config = replace(SMALL, width=width)
-    small = random_network(without_columns(config), 3)
-    large = grown(small, config).eval()
-    assert large.config == config
-    x = torch.rand(2, 1, 24, 32)
-    torch.testing.assert_close(large(x), small(x), rtol=0, atol=0)
-    large(x).square().mean().backward()
-    context = large.blocks[0].exchange.column.conv.weight.grad  # type: ignore[union-attr]
-    assert isinstance(context, Tensor)
-    assert context.abs().sum() > 0
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        replace(SMALL, width=8),
-        replace(SMALL, time_steps=3),
-        replace(SMALL, blocks=SMALL.blocks[:1]),
-        replace(SMALL, blocks=(*SMALL.blocks, *SMALL.blocks[:1])),
-        replace(SMALL, blocks=(replace(SMALL.blocks[0], dilation=2), *SMALL.blocks[1:])),
-        replace(SMALL, blocks=(replace(SMALL.blocks[0], column=7), *SMALL.blocks[1:])),
-        without_columns(SMALL),
-    ],
-)
-def test_nothing_but_column_contexts_can_grow(config: NetworkConfig) -> None:
-    with pytest.raises(ValueError, match="more than column contexts"):
-        grown(Enhancer(SMALL), config)
