@@ -23,6 +23,10 @@ FWHM_PER_SIGMA = 2.3548  # of a Gaussian
 SPOTS = (2, 24)  # drawn into a crop, where any are
 SPOT_FWHM = (1.8, 6.0)  # pixels, log-uniform: a point behind a lens, and a little more
 SPOT_CONTRAST = (0.04, 0.8)  # uniform; one in four is colder than what is around it
+FRONT_ODDS = 0.25  # of drawing a front of windows in their place
+PITCH = (4.0, 16.0)  # pixels from window to window, log-uniform
+PANE = (0.3, 0.7)  # share of it that a window takes
+PANE_BLUR = (0.4, 0.9)  # pixels, σ: a pixel's own width, and a lens
 EIGHT_BIT_ODDS = 0.7  # share of the inputs that are rounded to 8 bits, as most files are
 
 Pyramid = tuple[NDArray[np.float32], ...]  # one picture at each of the training scales
@@ -65,7 +69,8 @@ def _clean_crop(
 ) -> NDArray[np.float32]:
     crop = _augment(_detailed_crop(pyramids, config, rng), rng)
     if rng.random() < config.spot_odds:
-        crop = np.clip(crop + _spots(crop.shape[0], rng), 0.0, 1.0)
+        things = _front if rng.random() < FRONT_ODDS else _spots
+        crop = np.clip(crop + things(crop.shape[0], rng), 0.0, 1.0)
     if rng.random() < config.grain_odds:
         # Below this a camera's noise is part of its pictures, and removing it is not asked for.
         sigma = config.grain_sigma * rng.random()
@@ -147,3 +152,30 @@ def _spots(edge: int, rng: np.random.Generator) -> NDArray[np.float32]:
         )
         field += (sign * contrast * np.outer(down, across)).astype(np.float32)
     return field
+
+
+def _front(edge: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Rows of equal windows over a part of a crop, as `_spots`.
+
+    Regular small things fall in with what enlarging and JPEG leave in a picture, and roads and
+    trees hold none: without these a network sharpens every house front.
+    """
+
+    def panes() -> NDArray[np.float64]:
+        """`(edge, N)`, how much of each pixel along an axis belongs to each of N windows."""
+        from scipy.special import ndtr
+
+        pitch = float(np.exp(rng.uniform(*np.log(PITCH))))
+        starts = rng.uniform(0, pitch) + np.arange(0, edge, pitch)
+        along, blur = np.arange(edge)[:, None], rng.uniform(*PANE_BLUR)
+        stops = starts + pitch * rng.uniform(*PANE)
+        return np.asarray(ndtr((along - starts) / blur) - ndtr((along - stops) / blur))
+
+    down, across = panes(), panes()
+    rows, columns = down.shape[1], across.shape[1]
+    warmth = (
+        rng.choice((-1, 1)) * rng.uniform(*SPOT_CONTRAST) * rng.uniform(0.3, 1, (rows, columns))
+    )
+    warmth[int(rng.integers(1, rows + 1)) :] = 0
+    warmth[:, int(rng.integers(1, columns + 1)) :] = 0
+    return np.asarray(down @ warmth @ across.T, np.float32)

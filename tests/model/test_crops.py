@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.signal import find_peaks
 
 from deal_cli.config import SamplerConfig, TrainConfig
+from deal_cli.model import crops
 from deal_cli.model.crops import EIGHT_BIT_ODDS, Pyramid, coded, degrade_at_random, draw_clean
 from deal_cli.model.sampler import replay, sample
 
@@ -144,6 +146,24 @@ def test_spots_have_the_skirt_of_a_lens_and_the_odds_rule_them() -> None:
         y, x = np.unravel_index(peak.argmax(), peak.shape)
         around = (peak[y - 1, x] + peak[y + 1, x] + peak[y, x - 1] + peak[y, x + 1]) / 4
         assert around > peak[y, x] / 4 or peak[y, x] < 0.06
+
+
+def test_fronts_are_windows_at_equal_steps_with_soft_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crops, "FRONT_ODDS", 1.0)
+    monkeypatch.setattr(crops, "PITCH", (8.0, 16.0))
+    flat = [(np.full((80, 100), 0.5, np.float32),) * 3]
+    config = replace(CONFIG, crop=64, spot_odds=1.0, grain_odds=0.0)
+    rows = 0
+    for crop in draw_clean(flat, 40, config, np.random.default_rng(4))[:, 0].numpy():
+        front = np.abs(crop - np.median(crop))
+        # A step from pixel to pixel is a jump nowhere: each has a width of its own.
+        assert np.abs(np.diff(crop)).max() < 0.85 * crops.SPOT_CONTRAST[1]
+        across = front.max(0)
+        peaks = find_peaks(across, height=0.2 * across.max())[0]
+        if len(peaks) > 2:
+            rows += 1
+            assert np.ptp(np.diff(peaks)) <= 2
+    assert rows > 10
 
 
 def test_zoomed_crops_are_of_every_size_up_to_the_most_and_of_the_configured_shape() -> None:
