@@ -71,10 +71,10 @@ def source(scenes: flight.Scenes, tmp_path_factory: pytest.TempPathFactory) -> P
     sensor = flight.Scenes(flight.DJI_SENSOR, 6)
     moving = scenes.film(9)
     files = {
-        "flir.jpg": flight.flir(scenes.counts()),
+        "flir.jpg": flight.flir(scenes.counts(spread=80)),
         "dji.jpg": radiometric_files.dji(sensor.counts(), (320, 240)),
         "levels.png": flight.stored(scenes.levels(), ".png"),
-        "counts.tif": flight.stored(scenes.counts(), ".tif"),
+        "counts.tif": flight.stored(scenes.counts(spread=80), ".tif"),
         "stack.tif": flight.stack([scenes.counts() for _ in range(5)]),
         "film.avi": flight.film(moving),
         "phone.mp4": flight.film(moving, "mp4"),

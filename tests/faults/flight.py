@@ -97,12 +97,12 @@ class Scenes:
         shape = self._height, self._width
         self._clean = [draw_scene(k, *shape, "uint16").values for k in range(SCENES)]
 
-    def counts(self) -> Counts:
-        """`(H, W)` uint16 counts about 7000 to 9500."""
+    def counts(self, spread: float = 25) -> Counts:
+        """`(H, W)` uint16 counts about 7000 to 9500, with stripes of σ `spread` counts."""
         clean = self._clean[self._rng.integers(SCENES)]
         if self._rng.random() < 0.5:
             clean = clean[:, ::-1]
-        stripes = self._rng.normal(0, 25, (1, self._width))
+        stripes = self._rng.normal(0, spread, (1, self._width))
         seen = clean + stripes + self._rng.normal(0, 12, clean.shape)
         return np.rint(seen).clip(0, 65535).astype(np.uint16)
 
