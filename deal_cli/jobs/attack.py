@@ -29,12 +29,20 @@ if TYPE_CHECKING:
 ASCENT_STEPS = 250
 CROP, ATTACKS = 128, 8  # edge of the pictures that are attacked, in pixels; attacks on each
 PAGE = Path("docs/benchmarks.md")
+ABOUT = f"""## Under attack
+
+Mean PSNR in dB, as it is, of weights under attacks of N_G at its full severity.
+A fresh N_G learns for {ASCENT_STEPS} steps on each weights, which stand still, and attacks all of
+them: its own (white box) and the others (transfer), {ATTACKS} times in the middle {CROP} pixels of
+each picture. It is the network alone that is attacked: stripes get no second look."""
 
 
 def attack_table(
     weights: Sequence[str], config: TrainConfig, data: Path, clean: Sequence[Path]
 ) -> list[list[float]]:
     """Mean PSNR in dB of each enhancer (rows) under an attack learnt on each (columns).
+
+    The last row is that of the attacked pictures themselves, restored by nothing.
 
     Args:
         weights: bundled names or files.
@@ -53,17 +61,17 @@ def attack_table(
     crops = _middles(clean)
     return [
         [_psnr_under(enhancer, generator, crops) for generator in generators]
-        for enhancer in enhancers
+        for enhancer in (*enhancers, None)
     ]
 
 
 def transfer_table(names: Sequence[str], table: Sequence[Sequence[float]]) -> str:
-    """Enhancers down, attacks across."""
+    """Enhancers down, and nothing below them; attacks across."""
     lines = [
         f"| enhancer | {' | '.join(f'attack on *{name}*' for name in names)} | worst |",
         f"|---{'|---:' * (len(names) + 1)}|",
     ]
-    for name, row in zip(names, table, strict=True):
+    for name, row in zip([*names, "nothing"], table, strict=True):
         cells = [*(f"{value:.2f}" for value in row), f"{min(row):.2f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -90,7 +98,9 @@ def _attack_on(enhancer: Enhancer, config: TrainConfig, data: Path, val: Path) -
     return state.generator
 
 
-def _psnr_under(enhancer: Enhancer, generator: Generator, crops: NDArray[np.float32]) -> float:
+def _psnr_under(
+    enhancer: Enhancer | None, generator: Generator, crops: NDArray[np.float32]
+) -> float:
     import torch
 
     from deal_cli.model.generator import attack
@@ -100,7 +110,9 @@ def _psnr_under(enhancer: Enhancer, generator: Generator, crops: NDArray[np.floa
         for turn in range(ATTACKS):
             policy = generator(clean)
             attacked = attack(clean, policy, policy.sample(np.random.default_rng(turn))).attacked
-            restored = enhancer(attacked.expand(-1, enhancer.config.channels, -1, -1))
+            restored = attacked
+            if enhancer is not None:
+                restored = enhancer(attacked.expand(-1, enhancer.config.channels, -1, -1))
             error = (restored.mean(1, keepdim=True).clamp(0, 1) - clean).square().mean((1, 2, 3))
             psnr.append(-10 * torch.log10(error.clamp_min(1e-7)))
     return float(torch.cat(psnr).mean())
@@ -131,8 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = f"python -m deal_cli.jobs.attack {' '.join(given.weights)} --data {given.data.name}"
     command += f" --clean {' '.join(folder.name for folder in given.clean)}"
     origin = f"- Machine: {describe_machine()}\n- Commit: `{commit_of(Path())}`"
-    page = f"{transfer_table(given.weights, table)}\n\n{origin}\n- Command: `{command}`"
-    write_section(given.page, "attacks", page)
+    page = f"{ABOUT}\n\n{transfer_table(given.weights, table)}\n\n{origin}"
+    write_section(given.page, "attacks", f"{page}\n- Command: `{command}`")
 
 
 if __name__ == "__main__":

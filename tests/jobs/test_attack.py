@@ -48,9 +48,11 @@ def test_a_table_of_every_enhancer_under_every_attack_is_written(
     assert "<!-- attacks -->" in text
     rows = [line for line in text.splitlines() if line.startswith(f"| {weights[0]}")]
     cells = [float(cell) for cell in rows[0].split("|")[2:-1]]
-    # A fresh enhancer changes nothing, so this is how far attacks go; the worst is the least.
     assert all(5 < cell < 45 for cell in cells)
-    assert cells[-1] == min(cells[:-1])
+    assert cells[-1] == min(cells[:-1])  # the worst
+    # A fresh enhancer changes nothing, so that its row is that of nothing.
+    nothing = next(line for line in text.splitlines() if line.startswith("| nothing |"))
+    assert [float(cell) for cell in nothing.split("|")[2:-1]] == pytest.approx(cells, abs=0.011)
     assert "--clean scenes" in text
 
 
