@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deal_cli.errors import short
-from deal_cli.networks import MOST_WIDTH, NETWORKS, NetworkConfig, check_counts
+from deal_cli.networks import (
+    LEAST_EDGE,
+    MOST_WIDTH,
+    NETWORKS,
+    NetworkConfig,
+    check_counts,
+    smallest_edge,
+)
 
 #: Pixels a picture may have before it is refused unread, 400 megapixels: a small file can declare
 #: a size that no memory holds.
@@ -34,7 +41,7 @@ class SamplerConfig:
         count_odds: odds of 0, 1, 2, … degradations in one recipe.
         camera_order_odds: share of mixtures in the order of a camera; the rest is shuffled.
         severity_power: severity = least + (1 - least) * u ** power, u uniform in (0, 1); a power
-            above 1 favours mild ones.
+            above 1 favours mild ones. In mixtures the power is 1.4 times as large.
         least_severity: below it a degradation cannot be told from a clean picture, and clean
             pictures have odds of their own.
         odds: relative odds of each operation; a table in a file replaces this one whole.
@@ -62,6 +69,13 @@ class SamplerConfig:
         }
     )
     average: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("camera_order_odds", "least_severity"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"'{key}' is {short(getattr(self, key))}, not from 0 to 1")
+        if not 0 <= self.severity_power < math.inf:
+            raise ValueError(f"'severity_power' is {short(self.severity_power)}, not 0 or more")
 
 
 @dataclass(frozen=True)
@@ -193,8 +207,10 @@ class ToneConfig:
 
     def __post_init__(self) -> None:
         check_counts(self, width=MOST_TONE_WIDTH)
-        if self.steps < 0:
-            raise ValueError(f"'steps' of the tone is {short(self.steps)}, not 0 or more")
+        for key in ("steps", "learning_rate", "seed"):
+            if not 0 <= getattr(self, key) < math.inf:
+                value = short(getattr(self, key))
+                raise ValueError(f"'{key}' of the tone is {value}, not 0 or more")
 
 
 @dataclass(frozen=True)
@@ -218,7 +234,7 @@ class GaugeConfig:
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        for key in ("crops", "steps", "weight"):
+        for key in ("crops", "steps", "learning_rate", "weight"):
             if not 0 <= getattr(self, key) < math.inf:
                 value = short(getattr(self, key))
                 raise ValueError(f"'{key}' of the gauge is {value}, not 0 or more")
@@ -317,6 +333,9 @@ class TrainConfig:
         ):
             if not sum(odds) > 0 or min(odds) < 0:
                 raise ValueError(f"'{key}' are {short(list(odds))}, not odds of 0 and more")
+        least = max(smallest_edge(self.network), LEAST_EDGE if self.network.gauge else 1)
+        if self.crop < least:
+            raise ValueError(f"'crop' is {self.crop}, less than the network wants, {least}")
         if self.crop % self.network.stride:
             stride = self.network.stride
             raise ValueError(

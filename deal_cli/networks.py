@@ -26,6 +26,8 @@ MOST_DETAIL_RADIUS = 64
 MOST_REACH = 432  # pixels
 MOST_FUSION = 64
 
+LEAST_EDGE = 16  # pixels: the windows of a gauge
+
 
 def check_counts(config: Any, **most: int) -> None:
     """Each key is a whole number from 1 up to the most that is named."""
@@ -144,6 +146,44 @@ class NetworkConfig:
                 f"the 'blocks' look {reach} pixels away, more than {MOST_REACH}:"
                 " take smaller kernels, dilations or a smaller stride"
             )
+
+
+def receptive_radius(config: NetworkConfig) -> tuple[int, int]:
+    """The farthest distances, in pixels down and across, at which an input can change an output.
+
+    A pixel unshuffle makes one cell of `stride` pixels: a change at one end of a cell reaches the
+    far end of the cell that lies the convolutions' radius away.
+    """
+    inner = [block.reach for block in config.blocks]
+    down, across = (
+        config.stride * (5 + config.detail_radius + sum(reach[axis] for reach in inner)) - 1
+        for axis in (0, 1)
+    )
+    return down, across
+
+
+def halo(config: NetworkConfig) -> tuple[int, int]:
+    """Pixels that a tile reads above and beside its core: the receptive radii in whole cells."""
+    down, across = (
+        -(-radius // config.stride) * config.stride for radius in receptive_radius(config)
+    )
+    return down, across
+
+
+def input_edge(config: NetworkConfig) -> int:
+    """The least edge, in pixels, that a picture is extended to before the network sees it."""
+    return max(LEAST_EDGE, smallest_edge(config))
+
+
+def smallest_edge(config: NetworkConfig) -> int:
+    """The least edge of a picture, in pixels: no convolution may mirror more than there is."""
+    if config.padding == "zeros":
+        return config.stride
+    padding = [1]  # of the first and last convolutions
+    for block in config.blocks:
+        padding += [block.dilation * (block.kernel_in // 2), block.kernel_out // 2]
+        padding += [block.column // 2]
+    return config.stride * (max(padding) + 1)
 
 
 #: What the gauges of the presets read; shading is too smooth for their windows.

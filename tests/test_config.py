@@ -150,6 +150,28 @@ def test_a_value_of_the_wrong_kind_is_named_with_the_right_one(
     assert refusal(table) == message
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"crop": 12}, "'crop' is 12, less than the network wants, 16"),
+        (
+            {"crop": 8, "network": {"padding": "reflect"}},
+            "'crop' is 8, less than the network wants, 34",
+        ),
+        ({"sampler": {"severity_power": -1}}, "'severity_power' is -1.0, not 0 or more"),
+        ({"sampler": {"least_severity": 2}}, "'least_severity' is 2.0, not from 0 to 1"),
+        ({"sampler": {"camera_order_odds": 7}}, "'camera_order_odds' is 7.0, not from 0 to 1"),
+        ({"gauge": {"learning_rate": -1}}, "'learning_rate' of the gauge is -1.0, not 0 or more"),
+        ({"tone": {"learning_rate": -1}}, "'learning_rate' of the tone is -1.0, not 0 or more"),
+        ({"tone": {"seed": -1}}, "'seed' of the tone is -1, not 0 or more"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_refused_before_anything_is_tried(
+    table: dict[str, Any], message: str
+) -> None:
+    assert refusal(table).endswith(f": {message}")
+
+
 def test_a_block_without_its_kernels_is_refused() -> None:
     assert "kernel_in" in refusal({"network": {"blocks": [{"kind": "stm"}]}})
 

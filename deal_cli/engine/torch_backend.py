@@ -43,7 +43,7 @@ class TorchBackend(Backend):
         import torch
 
         from deal_cli.model.forms import folded
-        from deal_cli.model.network import halo, input_edge
+        from deal_cli.networks import halo, input_edge
 
         hardware.keep_freed_memory()
         config = network.config

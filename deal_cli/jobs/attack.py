@@ -34,7 +34,7 @@ ABOUT = f"""## Under attack
 Mean PSNR in dB, as it is, of weights under attacks of N_G at its full severity.
 A fresh N_G learns for {ASCENT_STEPS} steps on each weights, which stand still, and attacks all of
 them: its own (white box) and the others (transfer), {ATTACKS} times in the middle {CROP} pixels of
-each picture. It is the network alone that is attacked: stripes get no second look."""
+each picture. N_G learns on the network alone; what is scored is restored as files are."""
 
 
 def attack_table(
@@ -101,21 +101,28 @@ def _attack_on(enhancer: Enhancer, config: TrainConfig, data: Path, val: Path) -
 def _psnr_under(
     enhancer: Enhancer | None, generator: Generator, crops: NDArray[np.float32]
 ) -> float:
+    """Mean PSNR in dB of attacked crops of 8 bits, restored as `deal restore --tone keep` does."""
     import torch
 
+    from deal_cli.engine.restorer import Restorer, Settings
+    from deal_cli.engine.torch_backend import TorchBackend
+    from deal_cli.imaging.frame import Frame
     from deal_cli.model.generator import attack
 
-    clean, psnr = torch.from_numpy(crops), []
+    clean, made = torch.from_numpy(crops), []
     with torch.inference_mode():
         for turn in range(ATTACKS):
             policy = generator(clean)
             attacked = attack(clean, policy, policy.sample(np.random.default_rng(turn))).attacked
-            restored = attacked
-            if enhancer is not None:
-                restored = enhancer(attacked.expand(-1, enhancer.config.channels, -1, -1))
-            error = (restored.mean(1, keepdim=True).clamp(0, 1) - clean).square().mean((1, 2, 3))
-            psnr.append(-10 * torch.log10(error.clamp_min(1e-7)))
-    return float(torch.cat(psnr).mean())
+            made.append((attacked * 255).round().numpy())
+    restored = np.stack(made)  # (attacks, crops, 1, H, W)
+    if enhancer is not None:
+        backend = TorchBackend(enhancer, torch.device("cpu"), "attacked", "")
+        restorer = Restorer(backend, Settings(tone="keep"))
+        for picture in restored.reshape(-1, CROP, CROP):  # a view: each is put in its place
+            picture[:] = restorer.restore(Frame(picture, np.dtype(np.uint8))).frame.values
+    error = np.square(restored / np.float32(255) - crops).mean((2, 3, 4))
+    return float(-10 * np.log10(np.maximum(error, 1e-7)).mean())
 
 
 def _middles(folders: Iterable[Path]) -> NDArray[np.float32]:

@@ -180,7 +180,7 @@ def _time(
 ) -> Row:
     """One row, without its ceilings."""
     from deal_cli.model.cost import network_cost
-    from deal_cli.model.network import input_edge
+    from deal_cli.networks import input_edge
 
     width, height, batch = load
     facts, rng = backend.facts, np.random.default_rng(0)

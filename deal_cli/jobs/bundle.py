@@ -2,7 +2,8 @@
 
 For those who publish weights: `python -m deal_cli.jobs.bundle runs/deal weights`, and for a further
 enhancer `python -m deal_cli.jobs.bundle runs/fast weights --name deal-fast`, which keeps the tone
-predictor and the generator that are there.
+predictor that is there. The generator that is there stays, unless `--generator` takes the run's: a
+training without an adversary leaves one that has learnt nothing.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from pathlib import Path
 DEFAULT = "deal"
 
 
-def bundle(run: Path, folder: Path, name: str = DEFAULT) -> None:
+def bundle(run: Path, folder: Path, name: str = DEFAULT, *, generator: bool = False) -> None:
     """Copy `run/best` into a weights folder as `name`, export it, and rewrite the checksums.
 
-    Tone predictor and generator belong to the default's run.
+    Args:
+        run: the folder of a training.
+        folder: the weights folder.
+        name: of the enhancer; the tone predictor is taken from the default's run alone.
+        generator: take the run's N_G as well.
 
     Raises:
         WeightsError: the run's weights are not usable.
@@ -34,7 +39,7 @@ def bundle(run: Path, folder: Path, name: str = DEFAULT) -> None:
     shutil.copyfile(weights.file.path, folder / f"{name}.safetensors")
     for suffix, graph in graphs.items():
         (folder / f"{name}{suffix}").write_bytes(graph)
-    for part in (TONE, GENERATOR) if name == DEFAULT else ():
+    for part in [TONE] * (name == DEFAULT) + [GENERATOR] * generator:
         if (best / f"{part}.safetensors").is_file():
             shutil.copyfile(best / f"{part}.safetensors", folder / f"{part}.safetensors")
     write_checksums(folder)
@@ -54,4 +59,5 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--name", default=DEFAULT)
+    parser.add_argument("--generator", action="store_true")
     bundle(**vars(parser.parse_args()))

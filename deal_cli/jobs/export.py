@@ -147,7 +147,7 @@ def _agreement(network: Enhancer, backend: Backend, size: Size | None) -> float:
     import torch
 
     from deal_cli.model.forms import folded
-    from deal_cli.model.network import input_edge
+    from deal_cli.networks import input_edge
 
     config = network.config
     reference = folded(network)
@@ -191,8 +191,8 @@ def _parse_size(text: str) -> Size:
     Raises:
         UsageError: it is something else, or of a size that no graph is made for.
     """
-    from deal_cli.model.network import LEAST_EDGE
     from deal_cli.model.onnx_facts import MOST_EDGE
+    from deal_cli.networks import LEAST_EDGE
 
     found = re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", text)
     height, width = (int(found[1]), int(found[2])) if found else (0, 0)

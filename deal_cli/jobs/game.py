@@ -143,6 +143,7 @@ def outer_minimisation(
 
     from deal_cli.model.crops import coded, degrade_at_random
     from deal_cli.model.losses import misread
+    from deal_cli.model.sampler import severities
 
     config = game.config
     rng = game.rng(state.step, OUTER)
@@ -160,7 +161,7 @@ def outer_minimisation(
     if network.gauge is not None:
         reading = network.gauge(degraded)
         read = reading.severities[: len(recipes)]  # averages, which are last, follow no recipes
-        error = config.gauge.weight * misread(read, recipes, config.network.gauge)
+        error = config.gauge.weight * misread(read, severities(recipes, config.network.gauge))
     losses = game.harm(network, degraded, clean, reading)
     state.optimiser.zero_grad(set_to_none=True)
     (losses.mean() + error).backward()
@@ -168,7 +169,8 @@ def outer_minimisation(
     stop = game.ranks.average([p.grad for p in parameters if p.grad is not None], stop)
     torch.nn.utils.clip_grad_norm_(parameters, config.clip)
     state.optimiser.step()
-    statistics = [b for b in state.network.buffers() if b.is_floating_point() and b.numel()]
+    norms = [m for m in state.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    statistics = [b for norm in norms for b in norm.buffers() if b.is_floating_point()]
     if statistics:  # of batch norms, which every process has gathered of its own crops
         game.ranks.average(statistics)
     state.step += 1

@@ -61,6 +61,8 @@ SETTINGS = """\
 flags come last.
 An unknown key is an error that names the nearest known one.
 A training that starts from weights takes its network from `[network]` as well: the two must agree.
+Without `[network]` the network is the preset `deal`, with its gauge and matrices; what a \
+`[network]` leaves out is as its table below has it, so without them.
 The resolved settings are written to `config.toml` in the run's folder and into the weights \
 themselves.
 """

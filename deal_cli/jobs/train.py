@@ -21,7 +21,8 @@ import numpy as np
 from deal_cli.config import TrainConfig
 from deal_cli.engine import hardware
 from deal_cli.engine.backends import Choice
-from deal_cli.jobs.budget import Budget, Pace
+from deal_cli.errors import UsageError
+from deal_cli.jobs.budget import Budget, Pace, spoken
 from deal_cli.jobs.curves import write_curves
 from deal_cli.jobs.dataset import Dataset, build_pyramid, load_dataset
 from deal_cli.jobs.game import (
@@ -32,7 +33,7 @@ from deal_cli.jobs.game import (
 )
 from deal_cli.jobs.ranks import Interruption, joined
 from deal_cli.jobs.run_folder import RunFolder, Tally
-from deal_cli.jobs.train_gauge import train_gauge
+from deal_cli.jobs.train_gauge import seconds_of_gauge, train_gauge
 from deal_cli.jobs.train_state import State, first_state
 from deal_cli.jobs.train_tone import copy_tone, train_tone
 from deal_cli.jobs.train_views import Plan, Watcher, sample_grid, validate
@@ -135,7 +136,8 @@ def _begin(
     if state.new_gauge:
         if game.ranks.first:
             watcher.gauge_began(game.config.gauge.crops)
-        train_gauge(game.pyramids, game.config, state)
+        _check_time_for_gauge(game, state, request.budget)
+        train_gauge(game, state)
     gauged, row = time.monotonic(), None
     if game.ranks.first:
         row = {"step": 0, **validate(state.ema, dataset.validation, game.device)}
@@ -160,6 +162,17 @@ def _begin(
     return replace(game, config=config), pace.seconds(config), row
 
 
+def _check_time_for_gauge(game: Game, state: State, budget: Budget) -> None:
+    """Raise a UsageError where a new gauge would take all the time there is, and more."""
+    needed = game.ranks.agree(seconds_of_gauge(game, state))
+    if budget.seconds is not None and needed > budget.seconds:
+        raise UsageError(
+            f"a budget of {spoken(budget.seconds)} is less than teaching a new gauge takes,"
+            f" {spoken(needed)}",
+            remedy="give --budget more, or fewer 'crops' in [gauge] of --config",
+        )
+
+
 def _plan(game: Game, state: State, dataset: Dataset, start: str, seconds: float | None) -> Plan:
     return Plan(
         len(dataset.training),
@@ -177,9 +190,12 @@ def _measure_pace(game: Game, state: State, dataset: Dataset, validation: float)
     """Seconds of each part, from two steps of each kind on a copy of the state."""
     trial, rules = copy.deepcopy(state), game.config.adversary
     plain = _second_time(lambda: outer_minimisation(game, trial, adversarial=False))
-    against = _second_time(lambda: outer_minimisation(game, trial, adversarial=True))
-    ascent = _second_time(lambda: inner_maximisation(game, trial)) if rules.ascent_steps else 0.0
-    active = against + ascent * rules.ascent_steps / rules.ascent_every
+    active = plain
+    if rules.active(game.config.steps):
+        active = _second_time(lambda: outer_minimisation(game, trial, adversarial=True))
+        if rules.ascent_steps:
+            ascent = _second_time(lambda: inner_maximisation(game, trial))
+            active += ascent * rules.ascent_steps / rules.ascent_every
     tone, config = 0.0, game.config.tone
     if config.steps and not state.init:
         started = time.monotonic()

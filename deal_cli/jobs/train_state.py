@@ -102,7 +102,7 @@ def first_state(config: TrainConfig, init: str | None, device: torch.device) -> 
                 remedy = "set [network] in --config as the file has it, or give --init none"
                 cause = "is of another architecture"
                 raise WeightsError(cause, file=weights.file.path, remedy=remedy) from error
-            start = f"{start}, given a gauge or column contexts"
+            start = f"{start}, grown to [network]"
         new_gauge = bool(config.network.gauge) and not weights.config.gauge
         found = None if config.adversary.fresh else beside(weights.file.path, GENERATOR)
         if found is not None:

@@ -13,7 +13,7 @@ from deal_cli.networks import NetworkConfig
 
 
 def grown(network: Enhancer, config: NetworkConfig) -> Enhancer:
-    """The same function as a network that has the column contexts and the gauge of `config` too.
+    """The same function as a network that has column contexts, gauge and matrices of `config` too.
 
     Raises:
         ValueError: something else differs, or what is there is not in `config`.
@@ -28,7 +28,7 @@ def grown(network: Enhancer, config: NetworkConfig) -> Enhancer:
         or network.config.fusion not in (0, config.fusion)
         or any(old.column not in (1, new.column) for old, new in pairs)
     ):
-        raise ValueError("the networks differ in more than column contexts and a gauge")
+        raise ValueError("the networks differ in more than column contexts, gauge and matrices")
     larger = Enhancer(config)
     larger.load_state_dict(network.state_dict(), strict=False)
     return larger

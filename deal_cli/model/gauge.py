@@ -7,8 +7,8 @@ them. A gauge measures the picture's spectrum, reads from it how severe each deg
 it is taught by name, and sets the enhancer by what it reads: it scales and shifts features
 (feature-wise linear modulation, Perez et al. 2018, arXiv 1709.07871) and mixes those in front of
 each convolution by a matrix that it blends from a few learnt ones (dynamic channel fusion, Li et
-al. 2021, arXiv 2103.08756), so that one network is many specialists. Reading is 1 % of the
-enhancer's work, mixing 5 to 10 %.
+al. 2021, arXiv 2103.08756), so that one network is many specialists. Reading is less than
+1 % of the enhancer's work, mixing 5 to 10 %.
 """
 
 from __future__ import annotations

@@ -9,13 +9,9 @@ it, and L1 charges every touch at full price, so that nothing is ever sharpened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from deal_cli.model.sampler import Recipe, severities
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
@@ -81,8 +77,8 @@ def published(restored: Tensor, clean: Tensor) -> Tensor:
     return 0.75 * (restored - clean).abs().mean((1, 2, 3)) + 1.1 * (1.0 - ssim(restored, clean))
 
 
-def misread(read: Tensor, recipes: Sequence[Recipe], operations: Sequence[str]) -> Tensor:
-    """How far severities `(B, K)` are from those of the recipes (Huber); 0 where there are none."""
-    if not recipes:
+def misread(read: Tensor, true: Tensor) -> Tensor:
+    """How far severities `(B, K)` are from the true ones (Huber); 0 where there are none."""
+    if not len(true):
         return read.sum() * 0
-    return F.smooth_l1_loss(read, severities(recipes, operations).to(read), beta=READABLE)
+    return F.smooth_l1_loss(read, true.to(read), beta=READABLE)

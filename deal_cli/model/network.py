@@ -24,7 +24,6 @@ from deal_cli.networks import BlockConfig, NetworkConfig
 DETAIL_GAIN = 4.0  # brings detail to the size of the level
 DECAY = 0.25  # of a LIF neuron's membrane between time steps
 CEILING = 4.0  # most spikes a neuron sends in one time step
-LEAST_EDGE = 16  # pixels
 LEAK = 0.1  # slope below zero in front of the last convolution under `norm = "scale"`
 EXCHANGED = 4  # convolutions of an `Exchange`
 FIRST_SCALE = 0.1  # of each residual branch under `norm = "scale"`
@@ -288,44 +287,6 @@ def mean_spike(d: Tensor, time_steps: int) -> Tensor:
 def _within(membrane: Tensor) -> Tensor:
     """1 where the clamp of the spike function passes a gradient, else 0."""
     return ((membrane >= 0.0) & (membrane <= CEILING)).to(membrane.dtype)
-
-
-def receptive_radius(config: NetworkConfig) -> tuple[int, int]:
-    """The farthest distances, in pixels down and across, at which an input can change an output.
-
-    A pixel unshuffle makes one cell of `stride` pixels: a change at one end of a cell reaches the
-    far end of the cell that lies the convolutions' radius away.
-    """
-    inner = [block.reach for block in config.blocks]
-    down, across = (
-        config.stride * (5 + config.detail_radius + sum(reach[axis] for reach in inner)) - 1
-        for axis in (0, 1)
-    )
-    return down, across
-
-
-def halo(config: NetworkConfig) -> tuple[int, int]:
-    """Pixels that a tile reads above and beside its core: the receptive radii in whole cells."""
-    down, across = (
-        -(-radius // config.stride) * config.stride for radius in receptive_radius(config)
-    )
-    return down, across
-
-
-def input_edge(config: NetworkConfig) -> int:
-    """The least edge, in pixels, that a picture is extended to before the network sees it."""
-    return max(LEAST_EDGE, smallest_edge(config))
-
-
-def smallest_edge(config: NetworkConfig) -> int:
-    """The least edge of a picture, in pixels: no convolution may mirror more than there is."""
-    if config.padding == "zeros":
-        return config.stride
-    padding = [1]  # of the first and last convolutions
-    for block in config.blocks:
-        padding += [block.dilation * (block.kernel_in // 2), block.kernel_out // 2]
-        padding += [block.column // 2]
-    return config.stride * (max(padding) + 1)
 
 
 def _norm(config: NetworkConfig) -> nn.Module:

@@ -11,9 +11,9 @@ import numpy as np
 
 from deal_cli.errors import WeightsError
 from deal_cli.model.gauge import WAVES
-from deal_cli.model.network import LEAST_EDGE, halo, input_edge
 from deal_cli.model.tensor_file import quoted
 from deal_cli.model.weights import network_config
+from deal_cli.networks import LEAST_EDGE, halo, input_edge
 
 FORMAT = "deal-onnx/3"
 FACTS = ("weights_sha256", "config", "size", "precision", "stride", "halo", "smallest")

@@ -22,9 +22,9 @@ import deal_cli
 from deal_cli.errors import VerificationError
 from deal_cli.mapping import to_mapping
 from deal_cli.model.forms import folded, in_precision
-from deal_cli.model.network import Enhancer, halo, input_edge
+from deal_cli.model.network import Enhancer
 from deal_cli.model.onnx_facts import ANY_SIZE, FORMAT, Precision, Size
-from deal_cli.networks import NetworkConfig
+from deal_cli.networks import NetworkConfig, halo, input_edge
 
 OPSET = 18
 #: Of the graphs that lie beside weights.

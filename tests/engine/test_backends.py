@@ -23,9 +23,9 @@ from deal_cli.engine.onnx_backend import OnnxBackend, open_form
 from deal_cli.engine.torch_backend import TorchBackend
 from deal_cli.errors import BackendError, DealError, ExitCode, WeightsError
 from deal_cli.imaging.scenes import draw_scene
-from deal_cli.model.network import Enhancer, receptive_radius
+from deal_cli.model.network import Enhancer
 from deal_cli.model.weights import load_enhancer, save_enhancer
-from deal_cli.networks import BlockConfig, NetworkConfig
+from deal_cli.networks import BlockConfig, NetworkConfig, receptive_radius
 
 CPU = torch.device("cpu")
 CPU_PROVIDER = "CPUExecutionProvider"

@@ -38,7 +38,7 @@ def bundled(fresh_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("weights")
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(job, "DEFAULT", "tiny")
-    bundle(run, folder, "tiny")
+    bundle(run, folder, "tiny", generator=True)
     monkeypatch.undo()
     return folder
 
@@ -102,9 +102,15 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
         find("deal")
 
 
-def test_a_further_enhancer_leaves_tone_and_generator_as_they_are(
-    bundled: Path, fresh_weights: Path, tmp_path: Path
+@pytest.mark.parametrize("default", ["deal", "second"])
+def test_a_generator_stays_unless_its_successor_is_asked_for(
+    default: str,
+    bundled: Path,
+    fresh_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(job, "DEFAULT", default)  # as a further enhancer, and as the default
     folder, run = tmp_path / "weights", tmp_path / "run"
     shutil.copytree(bundled, folder)
     (run / "best").mkdir(parents=True)

@@ -542,6 +542,17 @@ def test_a_time_becomes_steps_that_are_stored(
     assert len(notes.losses) == 30
 
 
+def test_a_budget_that_teaching_the_gauge_would_exceed_is_refused_before_it_is_taught(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deal_cli.jobs.train.seconds_of_gauge", lambda *_: 400.0)
+    monkeypatch.setattr("deal_cli.jobs.train.train_gauge", lambda *_: pytest.fail("is taught"))
+    gauged = replace(config, network=replace(config.network, gauge=("stripe", "blur")))
+    request = TrainRequest(data, tmp_path / "run", val, config=gauged, budget=Budget(seconds=300))
+    refused(request, UsageError, "a budget of 5 min is less than teaching a new gauge takes, 7 min")
+    assert not request.out.exists()
+
+
 def test_measuring_the_pace_leaves_both_players_alone(
     data: Path, val: Path, config: TrainConfig
 ) -> None:
@@ -747,7 +758,7 @@ def test_weights_without_a_gauge_grow_one_and_keep_it(
     grown = train(request, notes)
     assert notes.gauged == [40]
     assert notes.plan is not None
-    assert "given a gauge" in notes.plan.start
+    assert "grown to [network]" in notes.plan.start
     before, after = tensors(Path(init)), tensors(grown / "enhancer.safetensors")
     assert equal({key: after[key] for key in before}, before)
     assert {key.partition(".")[0] for key in after.keys() - before.keys()} == {"gauge"}

@@ -13,7 +13,8 @@ from torch import Tensor
 from deal_cli.config import GaugeConfig, SamplerConfig, TrainConfig
 from deal_cli.imaging.scenes import draw_scene
 from deal_cli.jobs.dataset import build_pyramid
-from deal_cli.jobs.train_gauge import train_gauge
+from deal_cli.jobs.game import Game
+from deal_cli.jobs.train_gauge import seconds_of_gauge, train_gauge
 from deal_cli.jobs.train_state import State, first_state
 from deal_cli.model.crops import Pyramid, coded, degrade_at_random, draw_clean
 from deal_cli.model.sampler import severities
@@ -41,8 +42,17 @@ def taught(pyramids: list[Pyramid]) -> tuple[State, dict[str, Tensor]]:
     """A state whose new gauge has learnt, and the network as it was before."""
     state, _ = first_state(CONFIG, None, torch.device("cpu"))
     before = copy.deepcopy(state.network.state_dict())
-    train_gauge(pyramids, CONFIG, state)
+    train_gauge(Game(CONFIG, pyramids, torch.device("cpu")), state)
     return state, before
+
+
+def test_how_long_it_takes_is_told_by_the_crops_that_are_drawn(pyramids: list[Pyramid]) -> None:
+    state, _ = first_state(CONFIG, None, torch.device("cpu"))
+    few, many = (
+        seconds_of_gauge(Game(config, pyramids, torch.device("cpu")), state)
+        for config in (CONFIG, replace(CONFIG, gauge=replace(CONFIG.gauge, crops=64_000)))
+    )
+    assert 0 < few < many / 10
 
 
 def test_a_new_network_has_a_new_gauge(taught: tuple[State, dict[str, Tensor]]) -> None:
@@ -83,7 +93,7 @@ def test_the_same_seed_gives_the_same_gauge(pyramids: list[Pyramid]) -> None:
     for seed in (0, 0, 1):
         config = replace(short, seed=seed)
         state, _ = first_state(config, None, torch.device("cpu"))
-        train_gauge(pyramids, config, state)
+        train_gauge(Game(config, pyramids, torch.device("cpu")), state)
         assert state.network.gauge is not None
         gauges.append(state.network.gauge.severities.weight)
     assert torch.equal(gauges[0], gauges[1])
@@ -97,7 +107,7 @@ def test_without_recipes_a_gauge_stays_as_it_was(nothing: str, pyramids: list[Py
         config = replace(CONFIG, sampler=replace(CONFIG.sampler, average=True))
     state, _ = first_state(config, None, torch.device("cpu"))
     before = copy.deepcopy(state.network.state_dict())
-    train_gauge(pyramids, config, state)
+    train_gauge(Game(config, pyramids, torch.device("cpu")), state)
     assert all(torch.equal(v, before[k]) for k, v in state.network.state_dict().items())
 
 

@@ -23,13 +23,17 @@ from deal_cli.model.network import (
     Enhancer,
     Scale,
     SpikingSeparation,
-    input_edge,
     lif_spikes,
     mean_spike,
+)
+from deal_cli.networks import (
+    NETWORKS,
+    BlockConfig,
+    NetworkConfig,
+    input_edge,
     receptive_radius,
     smallest_edge,
 )
-from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig
 
 Make = Callable[[NetworkConfig, int], Enhancer]
 

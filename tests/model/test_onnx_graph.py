@@ -22,10 +22,10 @@ import deal_cli
 from deal_cli.errors import ExitCode, VerificationError, WeightsError
 from deal_cli.mapping import from_mapping, to_mapping
 from deal_cli.model.gauge import WAVES
-from deal_cli.model.network import Enhancer, receptive_radius
+from deal_cli.model.network import Enhancer
 from deal_cli.model.onnx_facts import FORMAT, facts_of, fixed_size, inputs_of, stated_halo
 from deal_cli.model.onnx_graph import MOST_OPSET, OPSET, Form, least_opset, to_onnx
-from deal_cli.networks import BlockConfig, NetworkConfig
+from deal_cli.networks import BlockConfig, NetworkConfig, receptive_radius
 
 DEAL = NetworkConfig(
     width=4, blocks=(BlockConfig("stm", 3, 3, column=9), BlockConfig("ssm", 5, 3, 2))

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 from deal_cli.errors import OutputError, WeightsError
-from deal_cli.model.network import Enhancer, halo
+from deal_cli.model.network import Enhancer
 from deal_cli.model.tensor_file import (
     LARGEST_HEADER,
     opened,
@@ -23,7 +23,7 @@ from deal_cli.model.tensor_file import (
     shapes_of,
     write_safetensors,
 )
-from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig
+from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig, halo
 
 LARGEST = NetworkConfig(
     channels=4, width=512, stride=8, blocks=(BlockConfig("ssm", 1, 1),) * 20, detail_radius=1
