@@ -7,23 +7,27 @@ A changed weight cannot slip in unseen: who changes one writes these pictures an
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from deal_cli.config import ToneConfig, TrainConfig
 from deal_cli.engine.backends import Request
 from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.scenes import draw_scene
+from deal_cli.mapping import from_mapping, load_toml
 from deal_cli.model.onnx_graph import SUFFIXES
 from deal_cli.model.weights import (
     GENERATOR,
     TONE,
     bundled_checksums,
     find,
+    load_enhancer,
     load_generator,
     load_tone,
     weights_folder,
@@ -56,6 +60,14 @@ def restored(weights: str, backend: str) -> tuple[Values, str]:
     frame = restorer.restore(read_frame(SEEN)).frame
     levels = np.clip(np.rint(frame.values), 0, 255).astype(np.float32)
     return levels, restorer.backend.facts.precision
+
+
+@pytest.mark.parametrize("name", ["deal", "deal-fast", "paper"])
+def test_bundled_weights_are_of_the_recipe_beside_them(name: str) -> None:
+    recipe = load_toml(TrainConfig, weights_folder() / f"{name}.toml")
+    made = from_mapping(TrainConfig, load_enhancer(name).training["config"], where="")
+    # A tone predictor is trained after an enhancer, and is a file of its own.
+    assert replace(made, tone=ToneConfig()) == replace(recipe, tone=ToneConfig())
 
 
 def told(name: str) -> dict[str, list[float]]:

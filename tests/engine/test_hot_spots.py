@@ -74,8 +74,8 @@ def amplitudes(restorer: Restorer, fwhm: float, operation: str | None) -> tuple[
 
 
 #: Where the weights fall short: the smallest targets in noise of a thirteenth of their contrast
-#: keep .84 and .87 of it with `deal`, .84 with `deal-fast`.
-SHORT = {("deal", 2.0, "gaussian"), ("deal", 2.0, "shot"), ("deal-fast", 2.0, "gaussian")}
+#: keep .84 and .87 of it with `deal`.
+SHORT = {("deal", 2.0, "gaussian"), ("deal", 2.0, "shot")}
 
 
 @pytest.mark.parametrize("operation", [None, *(name for name in OPERATIONS if name != "tone")])
@@ -111,7 +111,5 @@ def test_clean_radiometric_frames_keep_their_temperatures(restorer: Restorer) ->
         assert told.p999_change_k is not None
         means.append(told.mean_change_k)
         tails.append(told.p999_change_k)
-    assert max(means) < 0.05
-    # A front of small regular windows is sharpened; that and another scene pass .3 K.
-    assert sum(tail <= 0.3 for tail in tails) >= 5
-    assert max(tails) < 0.65
+    assert max(means) < 0.01
+    assert max(tails) < 0.1
