@@ -13,18 +13,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from deal_cli.errors import DealError, ExitCode, PictureError
 from deal_cli.imaging.frame import Frame
+from deal_cli.jobs.interruption import Interruption
 
 Item = TypeVar("Item")
+T = TypeVar("T")
 Made = TypeVar("Made")
 Kept = TypeVar("Kept")
 
 READERS, WORKERS, WRITERS = 2, 2, 2
+PROMPT = 0.1  # seconds until an interruption is heeded
 #: What may be on its way between reading and writing; a picture above it goes alone.
 FILES_IN_FLIGHT, PIXELS_IN_FLIGHT = 256, 16_000_000
 
@@ -64,8 +67,10 @@ def overlapped(
         readers: threads that read; one where a file has to be read in order.
 
     An exception ends its own item alone; what is not a `DealError` is told as an internal error.
+    Ctrl-C is heeded between items, and ends what is under way.
 
     Raises:
+        KeyboardInterrupt: someone wanted to stop.
         DealError: what no other item would survive either (`ExitCode.UNAVAILABLE`).
     """
     gate = _Gate()
@@ -94,29 +99,40 @@ def overlapped(
     def pass_on(group: list[_Loaded[Item]]) -> list[Future[Passed[Item, Kept]]]:
         return [writers.submit(finish, loaded, made) for loaded, made in _work_on(group, work)]
 
+    def result(future: Future[T]) -> T:
+        """What came of it, once it has; an interruption is heeded while it has not."""
+        while not (interruption.wanted or future.done()):
+            wait([future], PROMPT)
+        if interruption.wanted:
+            raise KeyboardInterrupt
+        return future.result()
+
     reading_pool = ThreadPoolExecutor(readers, "read")
     workers = ThreadPoolExecutor(WORKERS, "work")
     writers = ThreadPoolExecutor(WRITERS, "write")
-    try:
-        while True:
-            room = FILES_IN_FLIGHT - len(reading) - len(writing)
-            for index, item in itertools.islice(waiting, max(0, room)):
-                reading.append(reading_pool.submit(load, index, item))
-            if reading:
-                working.append(workers.submit(pass_on, _next_group(reading, capacity, gate)))
-            elif not working and not writing:
-                return
-            while len(working) >= WORKERS or (working and not reading):
-                writing.extend(working.popleft().result())
-            while writing and (writing[0].done() or not (reading or working)):
-                yield writing.popleft().result()
-    except BaseException:
-        abandon()
-        raise
-    finally:
-        gate.close()
-        for pool in (reading_pool, workers, writers):
-            pool.shutdown(cancel_futures=True)
+    with Interruption() as interruption:
+        try:
+            while True:
+                room = FILES_IN_FLIGHT - len(reading) - len(writing)
+                for index, item in itertools.islice(waiting, max(0, room)):
+                    reading.append(reading_pool.submit(load, index, item))
+                if reading:
+                    group = _next_group(reading, result, capacity, gate)
+                    working.append(workers.submit(pass_on, group))
+                elif not working and not writing:
+                    return
+                while len(working) >= WORKERS or (working and not reading):
+                    worked = result(working.popleft())
+                    writing.extend(worked)
+                while writing and (writing[0].done() or not (reading or working)):
+                    yield result(writing.popleft())
+        except BaseException:
+            abandon()
+            raise
+        finally:
+            gate.close()
+            for pool in (reading_pool, workers, writers):
+                pool.shutdown(cancel_futures=True)
 
 
 @dataclass
@@ -160,19 +176,20 @@ def told(error: Exception) -> DealError:
 
 def _next_group(
     reading: deque[Future[_Loaded[Item]]],
+    result: Callable[[Future[_Loaded[Item]]], _Loaded[Item]],
     capacity: Callable[[Frame], int],
     gate: _Gate,
 ) -> list[_Loaded[Item]]:
     """The next items up to one that cannot be worked on together with them."""
-    group = [reading.popleft().result()]
+    group = [result(reading.popleft())]
     first = group[0].frame
     while reading and first is not None and len(group) < capacity(first):
         gate.hold(sum(loaded.pixels for loaded in group))
-        frame = reading[0].result().frame
+        frame = result(reading[0]).frame
         gate.hold(0)
         if frame is None or (frame.values.shape, frame.dtype) != (first.values.shape, first.dtype):
             break
-        group.append(reading.popleft().result())
+        group.append(result(reading.popleft()))
     return group
 
 

@@ -7,13 +7,9 @@ weights after every step. Process 0 alone validates, writes and talks.
 from __future__ import annotations
 
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from deal_cli.engine.backends import Choice
@@ -86,35 +82,3 @@ def joined(choice: Choice) -> Iterator[tuple[Ranks, Choice]]:
         yield Ranks(dist.get_rank(), size), choice
     finally:
         dist.destroy_process_group()
-
-
-class Interruption:
-    """Whether someone wants to stop: asked between steps, so that no step is ever half done.
-
-    One wish may arrive several times, as `torchrun` and a scheduler pass it on; a person who asks
-    again a while later wants it at once, and what was kept last stands.
-    """
-
-    SAME_WISH = 2.0  # seconds
-
-    def __init__(self) -> None:
-        self.wanted = False
-        self._since = 0.0
-
-    def __enter__(self) -> Interruption:
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted and number == signal.SIGINT:
-            if time.monotonic() - self._since > self.SAME_WISH:
-                raise KeyboardInterrupt
-        elif not self.wanted:
-            self.wanted, self._since = True, time.monotonic()

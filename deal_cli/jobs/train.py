@@ -31,7 +31,8 @@ from deal_cli.jobs.game import (
     outer_minimisation,
     play_step,
 )
-from deal_cli.jobs.ranks import Interruption, joined
+from deal_cli.jobs.interruption import Interruption
+from deal_cli.jobs.ranks import joined
 from deal_cli.jobs.run_folder import RunFolder, Tally
 from deal_cli.jobs.train_gauge import seconds_of_gauge, train_gauge
 from deal_cli.jobs.train_state import State, first_state

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -15,6 +18,8 @@ from deal_cli.errors import BackendError, DealError, PictureError
 from deal_cli.imaging.frame import Frame
 from deal_cli.jobs import pipeline
 from deal_cli.jobs.pipeline import Passed, overlapped
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 
 def frame(height: int, width: int = 4, dtype: str = "uint8") -> Frame:
@@ -259,3 +264,38 @@ def test_work_that_comes_to_its_end_is_not_abandoned() -> None:
     told: list[bool] = []
     list(overlapped([1, 2], frame, identity, height_of, lambda _: 1, lambda: told.append(True)))
     assert told == []
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_all_threads_and_gives_the_signals_back(number: int) -> None:
+    before = signal.getsignal(number)
+    told: list[bool] = []
+
+    def read(item: int) -> Frame:
+        if item == 20:
+            os.kill(os.getpid(), number)
+        return frame(1)
+
+    passed = overlapped(
+        range(1000), read, identity, height_of, lambda _: 1, lambda: told.append(True)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        list(passed)
+    assert own_threads() == []
+    assert told == [True]
+    assert signal.getsignal(number) is before
+
+
+@POSIX
+def test_an_interruption_is_heeded_while_the_work_goes_on() -> None:
+    """Waiting for what will not come: `abandon` is what lets it come."""
+    over = threading.Event()
+
+    def work(frames: Sequence[Frame]) -> Sequence[Frame]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert over.wait(30)
+        return frames
+
+    with pytest.raises(KeyboardInterrupt):
+        list(overlapped([1], frame, work, height_of, lambda _: 1, over.set))

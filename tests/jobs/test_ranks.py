@@ -17,7 +17,8 @@ import torch
 from command import ROOT, environment
 
 from deal_cli.engine.backends import Choice
-from deal_cli.jobs.ranks import Interruption, Ranks, joined
+from deal_cli.jobs.interruption import Interruption
+from deal_cli.jobs.ranks import Ranks, joined
 from deal_cli.model.tensor_file import read_safetensors
 from deal_cli.model.weights import load_enhancer, load_generator
 
