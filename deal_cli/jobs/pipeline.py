@@ -120,7 +120,7 @@ def overlapped(
                     group = _next_group(reading, result, capacity, gate)
                     working.append(workers.submit(pass_on, group))
                 elif not working and not writing:
-                    return
+                    break
                 while len(working) >= WORKERS or (working and not reading):
                     worked = result(working.popleft())
                     writing.extend(worked)
@@ -133,6 +133,8 @@ def overlapped(
             gate.close()
             for pool in (reading_pool, workers, writers):
                 pool.shutdown(cancel_futures=True)
+    if interruption.wanted:  # while the last item was with the caller
+        raise KeyboardInterrupt
 
 
 @dataclass

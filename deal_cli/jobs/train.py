@@ -165,8 +165,10 @@ def _begin(
 
 def _check_time_for_gauge(game: Game, state: State, budget: Budget) -> None:
     """Raise a UsageError where a new gauge would take all the time there is, and more."""
+    if budget.seconds is None:
+        return
     needed = game.ranks.agree(seconds_of_gauge(game, state))
-    if budget.seconds is not None and needed > budget.seconds:
+    if needed > budget.seconds:
         raise UsageError(
             f"a budget of {spoken(budget.seconds)} is less than teaching a new gauge takes,"
             f" {spoken(needed)}",

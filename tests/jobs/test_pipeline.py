@@ -299,3 +299,19 @@ def test_an_interruption_is_heeded_while_the_work_goes_on() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         list(overlapped([1], frame, work, height_of, lambda _: 1, over.set))
+
+
+@POSIX
+def test_an_interruption_while_the_last_item_is_looked_at_is_not_lost() -> None:
+    seen = []
+
+    def look() -> None:
+        for passed in overlapped([1, 2], frame, identity, height_of, lambda _: 1):
+            seen.append(passed.item)
+            if passed.item == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        look()
+    assert seen == [1, 2]
+    assert own_threads() == []
