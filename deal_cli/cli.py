@@ -15,10 +15,10 @@ from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import DealError, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from deal_cli.engine.backends import Choice
-    from deal_cli.engine.contract import Facts
-    from deal_cli.jobs.evaluate import RunFacts
-    from deal_cli.jobs.evaluation import Form
+    from deal_cli.engine.backends.choice import Choice
+    from deal_cli.engine.backends.contract import Facts
+    from deal_cli.jobs.evaluate.evaluation import Form
+    from deal_cli.jobs.evaluate.run import RunFacts
 
 # Typer may carry a Click of its own; its errors are all children of this class.
 _ClickError = typer.BadParameter.__mro__[2]
@@ -163,15 +163,15 @@ def restore(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print a line a file.")] = False,
 ) -> None:
     """Restore pictures with the bundled weights, in their own dtype and numbers."""
-    from deal_cli.engine.backends import Request
-    from deal_cli.engine.bound import parse_bound
+    from deal_cli.engine.backends.choice import Request
+    from deal_cli.engine.fidelity.bound import parse_bound
     from deal_cli.engine.ranges import parse_range
     from deal_cli.engine.restorer import Settings
     from deal_cli.jobs.display import Display, RestoreReport
-    from deal_cli.jobs.report import RunPage, facts_of_engine, facts_of_run, facts_of_settings
-    from deal_cli.jobs.report_page import check_page
-    from deal_cli.jobs.restore import open_batch, rehearse
-    from deal_cli.jobs.restore_plan import RestoreRequest
+    from deal_cli.jobs.page.page import check_page
+    from deal_cli.jobs.report.run import RunPage, facts_of_engine, facts_of_run, facts_of_settings
+    from deal_cli.jobs.restore.plan import RestoreRequest
+    from deal_cli.jobs.restore.run import open_batch, rehearse
 
     sequence = range_ == "sequence"
     request = RestoreRequest(
@@ -250,8 +250,8 @@ def report(
 ) -> None:
     """Write one page that shows pictures before and after, whatever restored them."""
     from deal_cli.jobs.display import Display
-    from deal_cli.jobs.report import ReportRequest
-    from deal_cli.jobs.report import report as run
+    from deal_cli.jobs.report.run import ReportRequest
+    from deal_cli.jobs.report.run import report as run
 
     request = ReportRequest(
         before, after, out, split, recursive, luminance, max_pixels, overwrite, (*sys.argv[1:],)
@@ -280,7 +280,7 @@ def demo(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Draw scenes, degrade and restore them, and show that on a page: a first minute."""
-    from deal_cli.engine.backends import Request
+    from deal_cli.engine.backends.choice import Request
     from deal_cli.jobs.demo import demo as run
     from deal_cli.jobs.display import Display
 
@@ -345,9 +345,9 @@ def degrade(
     quiet: Quiet = False,
 ) -> None:
     """Degrade pictures, or drawn scenes, as the degradation generator chooses."""
-    from deal_cli.engine.backends import Request
-    from deal_cli.jobs.degrade import open_batch
-    from deal_cli.jobs.degrade_plan import DegradeRequest
+    from deal_cli.engine.backends.choice import Request
+    from deal_cli.jobs.degrade.plan import DegradeRequest
+    from deal_cli.jobs.degrade.run import open_batch
     from deal_cli.jobs.display import DegradeReport, Display
 
     request = DegradeRequest(
@@ -404,11 +404,11 @@ def train(
     import dataclasses
 
     from deal_cli.config import TrainConfig
-    from deal_cli.engine.backends import Purpose, Request, choose
-    from deal_cli.jobs.budget import Budget, parse_budget
+    from deal_cli.engine.backends.choice import Purpose, Request, choose
     from deal_cli.jobs.display import TrainDisplay
-    from deal_cli.jobs.train import TrainRequest
-    from deal_cli.jobs.train import train as run
+    from deal_cli.jobs.train.budget import Budget, parse_budget
+    from deal_cli.jobs.train.run import TrainRequest
+    from deal_cli.jobs.train.run import train as run
     from deal_cli.mapping import load_toml
 
     folder = out or Path("runs") / data.absolute().name
@@ -459,8 +459,8 @@ def export(
 ) -> None:
     """Write weights as an ONNX file that other programs can run, once it is verified."""
     from deal_cli.jobs.display import Display
-    from deal_cli.jobs.export import ExportRequest
-    from deal_cli.jobs.export import export as run
+    from deal_cli.jobs.weights.export import ExportRequest
+    from deal_cli.jobs.weights.export import export as run
 
     request = ExportRequest(weights, onnx, out, precision, opset, fixed, overwrite)
     with Display() as display:
@@ -524,13 +524,13 @@ def evaluate(
     """Score the weights, on named degradations of clean pictures or on pictures of your own."""
     from rich.console import Console
 
-    from deal_cli.engine.backends import Request
+    from deal_cli.engine.backends.choice import Request
     from deal_cli.engine.restorer import Settings, open_restorer
-    from deal_cli.jobs.cases import Selection
     from deal_cli.jobs.display import Display
-    from deal_cli.jobs.evaluate import evaluate as run
-    from deal_cli.jobs.evaluate import facts_of, methods_of, write_benchmarks
-    from deal_cli.jobs.protocol import TASKS
+    from deal_cli.jobs.evaluate.run import evaluate as run
+    from deal_cli.jobs.evaluate.run import facts_of, methods_of, write_benchmarks
+    from deal_cli.jobs.protocol.cases import Selection
+    from deal_cli.jobs.protocol.tasks import TASKS
 
     forms: dict[Form, bool] = {"json": as_json, "csv": as_csv, "markdown": as_markdown}
     if sum(forms.values()) > 1:
@@ -584,10 +584,10 @@ def bench(
     write: Annotated[bool, typer.Option(help="Write the table into docs/benchmarks.md.")] = False,
 ) -> None:
     """Time the network on this machine, and set it against the machine's best."""
-    from deal_cli.engine.backends import Request
-    from deal_cli.jobs.bench import BenchRequest, parse_size
-    from deal_cli.jobs.bench import bench as run
-    from deal_cli.jobs.bench_table import print_rows, write_speed
+    from deal_cli.engine.backends.choice import Request
+    from deal_cli.jobs.bench.run import BenchRequest, parse_size
+    from deal_cli.jobs.bench.run import bench as run
+    from deal_cli.jobs.bench.table import print_rows, write_speed
 
     edges = parse_size(size) if size is not None else None
     request = BenchRequest(Request(backend, weights), edges, batch)
@@ -625,7 +625,7 @@ def list_weights(
     ] = False,
 ) -> None:
     """List the bundled weights, as their files say what they are."""
-    from deal_cli.jobs.weights import Examined, examine, print_rows
+    from deal_cli.jobs.weights.run import Examined, examine, print_rows
 
     found = [*examine()]
     print_rows([row for row in found if isinstance(row, Examined)], as_json=as_json)
@@ -644,7 +644,7 @@ def verify_weights(
     ] = None,
 ) -> None:
     """Verify that weights have their checksums and load as what they say they are."""
-    from deal_cli.jobs.weights import examine
+    from deal_cli.jobs.weights.run import examine
 
     failed = []
     for found in examine(given or ()):
@@ -669,7 +669,7 @@ def pull_weights(
 ) -> None:
     """Fetch weights from the Hugging Face Hub, unless they are in its cache, and print the path."""
     from deal_cli.jobs.display import Display
-    from deal_cli.jobs.weights import PullRequest, pull
+    from deal_cli.jobs.weights.run import PullRequest, pull
 
     request = PullRequest(name, repo, revision, sha256)
     with Display(quiet=quiet) as display:
@@ -742,8 +742,8 @@ def _folders(
 def _run_facts(facts: Facts) -> RunFacts:
     import shlex
 
-    from deal_cli.jobs.benchmark_page import commit_of, describe_machine
-    from deal_cli.jobs.evaluate import RunFacts
+    from deal_cli.jobs.evaluate.run import RunFacts
+    from deal_cli.jobs.protocol.benchmark_page import commit_of, describe_machine
 
     command = shlex.join(["deal", *sys.argv[1:]])
     machine = f"{describe_machine()}; {facts.backend} backend, {facts.precision}"

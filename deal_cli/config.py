@@ -131,7 +131,7 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class AdversaryConfig:
-    """The inner maximisation of a training (`jobs/game.py`).
+    """The inner maximisation of a training (`jobs/train/game.py`).
 
     Attributes:
         active_from: share of the steps after which N_G takes part; until then N_E warms up.
@@ -187,7 +187,7 @@ class AdversaryConfig:
 
 @dataclass(frozen=True)
 class ToneConfig:
-    """One training of the tone predictor (`jobs/train_tone.py`), after the enhancer's.
+    """One training of the tone predictor (`jobs/train/tone.py`), after the enhancer's.
 
     A training that starts from weights keeps theirs.
 
@@ -215,7 +215,7 @@ class ToneConfig:
 
 @dataclass(frozen=True)
 class GaugeConfig:
-    """The training of a new gauge (`jobs/train_gauge.py`), before the enhancer's.
+    """The training of a new gauge (`jobs/train/gauge.py`), before the enhancer's.
 
     It goes on learning beside the enhancer. A gauge that comes with weights is not begun anew.
 
@@ -242,7 +242,7 @@ class GaugeConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training of the enhancer and its adversary (`jobs/train.py`).
+    """One training of the enhancer and its adversary (`jobs/train/run.py`).
 
     Attributes:
         network: sizes of N_E.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from deal_cli.imaging.radiometric import Planck
+from deal_cli.imaging.radiometry.calibration import Planck
 
 #: A black body before the camera, no air between: counts are r1 / (r2 (e^(b/T) - f)) - o.
 BLACK_BODY = Planck(

@@ -44,7 +44,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """For small tensors: on a busy machine threads wait for each other."""
     import torch
 
-    from deal_cli.engine import hardware
+    from deal_cli.engine.backends import hardware
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -18,9 +18,9 @@ import torch
 from command import deal, environment, refused
 from PIL import Image
 
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import decode, encode, read_frame, write_frame
 from deal_cli.imaging.frame import Frame, Metadata
-from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.network import Enhancer
 from deal_cli.model.weights import save_enhancer
 from deal_cli.networks import BlockConfig, NetworkConfig

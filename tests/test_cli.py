@@ -19,9 +19,9 @@ from command import ROOT, Result, deal, environment, refused
 from PIL import Image
 
 import deal_cli
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.weights import load_enhancer
 
 SAMPLES = sorted((ROOT / "docs" / "samples").iterdir())

@@ -12,9 +12,9 @@ import torch
 from command import Result, deal, refused
 
 from deal_cli.config import GeneratorConfig
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame, Metadata
-from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.generator import Generator
 from deal_cli.model.weights import save_generator
 

@@ -16,8 +16,8 @@ from command import ROOT, deal, refused
 from imaging.radiometric_files import flir
 
 from deal_cli.errors import ExitCode
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import write_frame
-from deal_cli.imaging.scenes import draw_scene
 
 
 @pytest.fixture

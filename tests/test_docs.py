@@ -18,7 +18,7 @@ from deal_cli.cli import app
 from deal_cli.config import AdversaryConfig, GeneratorConfig, SamplerConfig, ToneConfig, TrainConfig
 from deal_cli.errors import ExitCode
 from deal_cli.imaging.files import PICTURE_SUFFIXES
-from deal_cli.jobs.protocol import TASKS
+from deal_cli.jobs.protocol.tasks import TASKS
 from deal_cli.jobs.reference import ENVIRONMENT, FORMATS, attributes, reference
 from deal_cli.networks import BlockConfig, NetworkConfig
 

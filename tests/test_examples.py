@@ -27,15 +27,15 @@ from PIL import Image
 
 from deal_cli.cli import app, main
 from deal_cli.config import TrainConfig
-from deal_cli.imaging.clip_files import STACK_SUFFIXES
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import encode, write_frame
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.scenes import draw_scene
 from deal_cli.imaging.stack import create_stack
-from deal_cli.imaging.video import VIDEO_SUFFIXES
-from deal_cli.imaging.video_writer import create_video
+from deal_cli.imaging.video.clip_files import STACK_SUFFIXES
+from deal_cli.imaging.video.reader import VIDEO_SUFFIXES
+from deal_cli.imaging.video.writer import create_video
 from deal_cli.jobs import demo
-from deal_cli.jobs.sidecar import Scene
+from deal_cli.jobs.degrade.sidecar import Scene
 from deal_cli.mapping import load_toml
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -44,9 +44,9 @@ VIEWS, CLIP = 16, (64, 96)  # frames, height and width, in which a fixed pattern
 
 #: What is parsed and not run: a part of the examples, and why.
 PARSED = {
-    "deal train": "trains for minutes; tests/jobs/test_train.py runs trainings",
-    "deal bench": "keeps the machine for minutes; tests/jobs/test_bench.py times small pictures",
-    "deal export": "traces and verifies for ten seconds; tests/jobs/test_export.py does so",
+    "deal train": "trains for minutes; tests/jobs/train/test_run.py runs trainings",
+    "deal bench": "keeps the machine for minutes; tests/jobs/bench/test_run.py times small ones",
+    "deal export": "traces and verifies for ten seconds; tests/jobs/weights/test_export.py does so",
     "deal weights pull": "asks the Hugging Face Hub; tests/test_weights_command.py has a stand-in",
     "--backend cuda": "needs an NVIDIA GPU",
 }

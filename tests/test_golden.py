@@ -15,11 +15,11 @@ import pytest
 from numpy.typing import NDArray
 
 from deal_cli.config import ToneConfig, TrainConfig
-from deal_cli.engine.backends import Request
+from deal_cli.engine.backends.choice import Request
 from deal_cli.engine.restorer import Settings, open_restorer
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.scenes import draw_scene
 from deal_cli.mapping import from_mapping, load_toml
 from deal_cli.model.onnx_graph import SUFFIXES
 from deal_cli.model.weights import (

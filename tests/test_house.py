@@ -41,8 +41,8 @@ def test_nothing_heavy_is_imported_before_it_is_used(module: str) -> None:
 
 def test_pictures_are_read_and_written_without_torch() -> None:
     modules = [
-        f"deal_cli.imaging.{path.stem}"
-        for path in sorted((ROOT / "deal_cli" / "imaging").glob("*.py"))
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "deal_cli" / "imaging").rglob("*.py"))
         if path.stem != "__init__"
     ]
     result = python(f"import sys, {', '.join(modules)}; print('torch' in sys.modules)")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.engine import hardware
+from deal_cli.engine.backends import hardware
 from deal_cli.engine.ranges import measure_range
 from deal_cli.errors import PictureError, UsageError, WeightsError
 from deal_cli.imaging.frame import Frame

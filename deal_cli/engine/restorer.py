@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.engine.backends import Choice, Purpose, Request, choose, open_backend
-from deal_cli.engine.bound import Bound, apply_bound
+from deal_cli.engine.backends.choice import Choice, Purpose, Request, choose, open_backend
+from deal_cli.engine.backends.contract import Backend, OutOfMemoryError
 from deal_cli.engine.columns import shared_offsets
-from deal_cli.engine.contract import Backend, OutOfMemoryError
-from deal_cli.engine.fidelity import Fidelity, Numbers, measure
+from deal_cli.engine.fidelity.bound import Bound, apply_bound
+from deal_cli.engine.fidelity.measure import Fidelity, Numbers, measure
 from deal_cli.engine.ranges import RangePolicy, measure_range
 from deal_cli.errors import BackendError
 from deal_cli.imaging.frame import Frame

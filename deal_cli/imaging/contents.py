@@ -13,7 +13,7 @@ from typing import Literal
 
 from deal_cli.imaging.formats import jpeg, tiff
 from deal_cli.imaging.stack import is_stack
-from deal_cli.imaging.video import is_video
+from deal_cli.imaging.video.reader import is_video
 
 
 @dataclass(frozen=True)

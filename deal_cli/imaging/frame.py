@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from deal_cli.imaging.radiometric import Radiometry
+from deal_cli.imaging.radiometry.calibration import Radiometry
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,21 @@ from typing import Literal
 
 import numpy as np
 
-from deal_cli.engine.backends import Request
+from deal_cli.engine.backends.choice import Request
 from deal_cli.engine.degrader import Degrader
-from deal_cli.engine.fidelity import as_written
+from deal_cli.engine.fidelity.measure import as_written
 from deal_cli.engine.ranges import measure_range
 from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.errors import UsageError
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import write_frame
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.scenes import draw_scene
 from deal_cli.imaging.whole import make_folder
-from deal_cli.jobs.degrade import SEVERITIES
-from deal_cli.jobs.report import about, facts_of_engine, facts_of_run
-from deal_cli.jobs.report_pack import pack
-from deal_cli.jobs.report_page import ReportWriter
-from deal_cli.jobs.shown import show
+from deal_cli.jobs.degrade.run import SEVERITIES
+from deal_cli.jobs.page.pack import pack
+from deal_cli.jobs.page.page import ReportWriter
+from deal_cli.jobs.page.shown import show
+from deal_cli.jobs.report.run import about, facts_of_engine, facts_of_run
 from deal_cli.model.metrics import psnr
 
 LEVELS = ("low", "medium", "high")

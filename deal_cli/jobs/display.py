@@ -31,14 +31,14 @@ from rich.progress import (
 from rich.text import Text
 
 from deal_cli.errors import OutputError
-from deal_cli.jobs.budget import spoken
-from deal_cli.jobs.flight import Flight
+from deal_cli.jobs.flight.flight import Flight
+from deal_cli.jobs.train.budget import spoken
 
 if TYPE_CHECKING:
-    from deal_cli.engine.contract import Facts
-    from deal_cli.jobs.degrade import Outcome as DegradeOutcome
-    from deal_cli.jobs.restore_outcome import Outcome
-    from deal_cli.jobs.train_views import Plan
+    from deal_cli.engine.backends.contract import Facts
+    from deal_cli.jobs.degrade.run import Outcome as DegradeOutcome
+    from deal_cli.jobs.restore.outcome import Outcome
+    from deal_cli.jobs.train.views import Plan
 
 CAUSES = 5  # kinds of failure named in a summary
 LEAST_WIDTH = 100  # characters of the table of a flight, where a terminal or a log has fewer

@@ -9,8 +9,8 @@ from importlib import metadata
 from typing import Literal
 
 import deal_cli
-from deal_cli.engine import hardware
-from deal_cli.engine.backends import Purpose, Request, choose, open_backend
+from deal_cli.engine.backends import hardware
+from deal_cli.engine.backends.choice import Purpose, Request, choose, open_backend
 from deal_cli.errors import DealError
 
 PACKAGES = ("torch", "onnx", "numpy", "opencv-python-headless", "pillow", "tifffile", "imagecodecs")

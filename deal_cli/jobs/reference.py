@@ -22,10 +22,9 @@ import numpy as np
 import typer
 
 from deal_cli.config import TrainConfig
-from deal_cli.engine import pattern
+from deal_cli.engine.fixed_pattern import pattern
 from deal_cli.errors import DealError, ExitCode, UsageError
-from deal_cli.imaging import grey, radiometric
-from deal_cli.imaging.clip_files import STACK_SUFFIXES
+from deal_cli.imaging import grey
 from deal_cli.imaging.contents import Contents, picture_suffix
 from deal_cli.imaging.files import (
     COMPRESSIONS,
@@ -36,9 +35,12 @@ from deal_cli.imaging.files import (
 )
 from deal_cli.imaging.formats import jpeg
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.video import VIDEO_SUFFIXES
-from deal_cli.imaging.video_codecs import CODECS, CONTAINERS, DEFAULT_CODEC
-from deal_cli.jobs import run_folder, sidecar
+from deal_cli.imaging.radiometry import calibration as radiometric
+from deal_cli.imaging.video.clip_files import STACK_SUFFIXES
+from deal_cli.imaging.video.codecs import CODECS, CONTAINERS, DEFAULT_CODEC
+from deal_cli.imaging.video.reader import VIDEO_SUFFIXES
+from deal_cli.jobs.degrade import sidecar
+from deal_cli.jobs.train import run_folder
 from deal_cli.model import onnx_facts, weights
 from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig
 

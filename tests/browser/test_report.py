@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.report_pack import Shown, pack
-from deal_cli.jobs.report_page import About, ReportWriter
+from deal_cli.imaging.drawn.scenes import draw_scene
+from deal_cli.jobs.page.pack import Shown, pack
+from deal_cli.jobs.page.page import About, ReportWriter
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

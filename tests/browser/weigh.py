@@ -18,9 +18,9 @@ from typing import Literal
 import numpy as np
 from conftest import ARGUMENTS  # the folder's own: this file is run, not imported
 
-from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.report_pack import Packed, Shown, pack
-from deal_cli.jobs.report_page import About, ReportWriter
+from deal_cli.imaging.drawn.scenes import draw_scene
+from deal_cli.jobs.page.pack import Packed, Shown, pack
+from deal_cli.jobs.page.page import About, ReportWriter
 
 SCENES = 6  # drawn and packed once, and shown again and again
 COUNTS = (3, 300)

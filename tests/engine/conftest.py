@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from deal_cli.engine.contract import Backend, Batch, Facts, OutOfMemoryError
+from deal_cli.engine.backends.contract import Backend, Batch, Facts, OutOfMemoryError
 from deal_cli.model.network import Enhancer, Scale
 from deal_cli.networks import BlockConfig, NetworkConfig
 

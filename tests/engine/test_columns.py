@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from deal_cli.engine.backends.contract import Backend, Facts
 from deal_cli.engine.columns import BLOCK, LEAST_OFFSET, LEAST_ROWS, reliability, shared_offsets
-from deal_cli.engine.contract import Backend, Facts
 from deal_cli.engine.restorer import Restorer, Settings
 from deal_cli.imaging.frame import Frame
 

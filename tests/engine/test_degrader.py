@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from deal_cli.config import GeneratorConfig
 from deal_cli.engine.degrader import TONE, Degraded, Degrader
 from deal_cli.errors import PictureError, UsageError, WeightsError
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.frame import Frame, Metadata
-from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.degrade import SEVERITIES
+from deal_cli.jobs.degrade.run import SEVERITIES
 from deal_cli.model.degradations import OPERATIONS, Draw
 from deal_cli.model.generator import Generator
 from deal_cli.model.sampler import Recipe, Step

@@ -13,12 +13,12 @@ import torch
 from cameras import LARGE
 from numpy.typing import NDArray
 
-from deal_cli.engine.backends import Request
+from deal_cli.engine.backends.choice import Request
 from deal_cli.engine.restorer import Restorer, Settings, open_restorer
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.frame import Frame, Metadata
-from deal_cli.imaging.radiometric import Radiometry
-from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.degrade import SEVERITIES
+from deal_cli.imaging.radiometry.calibration import Radiometry
+from deal_cli.jobs.degrade.run import SEVERITIES
 from deal_cli.model.degradations import OPERATIONS, apply, draw
 
 EDGE, SPACING = 128, 32  # pixels

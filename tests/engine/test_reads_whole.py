@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from deal_cli.engine import hardware, restorer, torch_backend
-from deal_cli.engine.contract import Backend
-from deal_cli.engine.onnx_backend import open_graph
+from deal_cli.engine import restorer
+from deal_cli.engine.backends import hardware, torch_backend
+from deal_cli.engine.backends.contract import Backend
+from deal_cli.engine.backends.onnx_backend import open_graph
+from deal_cli.engine.backends.torch_backend import TorchBackend
 from deal_cli.engine.restorer import READ_PIXELS, TILE, Restorer, Settings
-from deal_cli.engine.torch_backend import TorchBackend
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.forms import grown
 from deal_cli.model.network import Enhancer
 from deal_cli.model.onnx_graph import Form, to_onnx

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from torch import nn
 
-from deal_cli.engine import hardware
-from deal_cli.engine.backends import Choice, Request, open_backend
-from deal_cli.engine.contract import Backend, Facts, OutOfMemoryError
+from deal_cli.engine.backends import hardware
+from deal_cli.engine.backends.choice import Choice, Request, open_backend
+from deal_cli.engine.backends.contract import Backend, Facts, OutOfMemoryError
+from deal_cli.engine.backends.torch_backend import TorchBackend
 from deal_cli.engine.ranges import measure_range
 from deal_cli.engine.restorer import Restorer, Settings, open_restorer
-from deal_cli.engine.torch_backend import TorchBackend
 from deal_cli.errors import BackendError
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
-from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.network import Enhancer
 from deal_cli.model.tone import Tone
 

@@ -32,9 +32,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import av  # noqa: E402
 from imaging import clips, radiometric_files  # noqa: E402
 
+from deal_cli.imaging.drawn.scenes import draw_scene  # noqa: E402
 from deal_cli.imaging.files import encode  # noqa: E402
 from deal_cli.imaging.frame import Frame, Metadata  # noqa: E402
-from deal_cli.imaging.scenes import draw_scene  # noqa: E402
 
 SCENES = 12  # different ones; the files repeat them with noise of their own
 NODATA = -9999.0

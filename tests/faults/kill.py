@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.scenes import draw_scene
 from deal_cli.networks import BlockConfig, NetworkConfig
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -24,10 +24,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from deal_cli.engine.backends import Request  # noqa: E402
+from deal_cli.engine.backends.choice import Request  # noqa: E402
 from deal_cli.engine.restorer import Settings, open_restorer  # noqa: E402
+from deal_cli.imaging.drawn.scenes import draw_scene  # noqa: E402
 from deal_cli.imaging.files import encode  # noqa: E402
-from deal_cli.imaging.scenes import draw_scene  # noqa: E402
 
 MIB = 2**20
 SCENES = 16  # different ones; the files repeat them

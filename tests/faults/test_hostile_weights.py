@@ -13,11 +13,11 @@ import hostile_weights
 import pytest
 import torch
 
-from deal_cli.engine.backends import Request
+from deal_cli.engine.backends.choice import Request
 from deal_cli.engine.restorer import Settings, open_restorer
 from deal_cli.errors import DealError, ExitCode, WeightsError
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import write_frame
-from deal_cli.imaging.scenes import draw_scene
 from deal_cli.model.tone import TonePredictor
 from deal_cli.model.weights import TONE_FORMAT, save_tone, write_safetensors
 

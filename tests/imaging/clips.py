@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.video import open_video
+from deal_cli.imaging.video.reader import open_video
 
 #: FFV1 as recorders write it: intra frames, slices with checksums.
 FFV1 = {"level": "3", "g": "1", "slices": "4", "slicecrc": "1"}

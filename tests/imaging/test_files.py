@@ -320,7 +320,7 @@ def test_reading_and_writing_import_no_codec_before_they_are_used() -> None:
     import sys
 
     code = (
-        "import sys, deal_cli.imaging.files, deal_cli.imaging.scenes;"
+        "import sys, deal_cli.imaging.files, deal_cli.imaging.drawn.scenes;"
         "print({'torch', 'cv2', 'PIL', 'tifffile', 'imagecodecs'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,9 +16,9 @@ import tifffile
 from PIL import Image
 
 from deal_cli.errors import PictureError
-from deal_cli.imaging.clip_files import create_clip, open_clip
 from deal_cli.imaging.contents import glance
 from deal_cli.imaging.files import decode, read_frame, suffix_for, write_frame
+from deal_cli.imaging.video.clip_files import create_clip, open_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(17)

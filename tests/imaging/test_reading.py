@@ -16,7 +16,7 @@ from deal_cli.imaging.formats.directory import OutsideFileError
 from deal_cli.imaging.frame import Metadata
 from deal_cli.imaging.reading import LONGEST_REASON, frame_of, named
 from deal_cli.imaging.stack import open_stack
-from deal_cli.imaging.video import open_video
+from deal_cli.imaging.video.reader import open_video
 
 NEAR_GREY = np.array([[[9, 10, 11], [50, 50, 50]]], np.uint8)
 

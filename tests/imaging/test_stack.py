@@ -22,7 +22,7 @@ from deal_cli.errors import OutputError, PictureError
 from deal_cli.imaging.files import decode
 from deal_cli.imaging.formats import directory, planting, tiff
 from deal_cli.imaging.frame import Frame, Metadata, Resolution, Storage
-from deal_cli.imaging.radiometric import Radiometry
+from deal_cli.imaging.radiometry.calibration import Radiometry
 from deal_cli.imaging.stack import create_stack, is_stack, open_stack
 
 RNG = np.random.default_rng(29)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from stand_in_hub import StandInHub
 
+from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import write_frame
-from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.hub import LEFT_OUT
+from deal_cli.jobs.weights.hub import LEFT_OUT
 from deal_cli.model.network import Enhancer
 from deal_cli.model.weights import save_enhancer
 from deal_cli.networks import BlockConfig, NetworkConfig

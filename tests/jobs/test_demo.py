@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deal_cli.engine.backends import Request
+from deal_cli.engine.backends.choice import Request
 from deal_cli.errors import UsageError
 from deal_cli.imaging.files import read_frame
 from deal_cli.jobs import demo as module

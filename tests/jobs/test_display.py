@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from deal_cli.jobs.batch.plan import Item
 from deal_cli.jobs.display import Display, RestoreReport, TrainDisplay
-from deal_cli.jobs.flight import Kind
-from deal_cli.jobs.plan import Item
-from deal_cli.jobs.restore_outcome import Outcome, Summary
+from deal_cli.jobs.flight.flight import Kind
+from deal_cli.jobs.restore.outcome import Outcome, Summary
 
 NAMES = [":fire:.png", "[red]a[/].png", "[/b].png", "a" * 300 + ".png"]
 

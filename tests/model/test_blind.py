@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.protocol import degrade_for_task
+from deal_cli.imaging.drawn.scenes import draw_scene
+from deal_cli.jobs.protocol.tasks import degrade_for_task
 from deal_cli.model.blind import column_residual, noise_estimate, roughness, row_residual
 
 Unit = NDArray[np.float32]

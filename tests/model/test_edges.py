@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from skimage.filters import sobel
 
-from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.protocol import degrade_for_task
+from deal_cli.imaging.drawn.scenes import draw_scene
+from deal_cli.jobs.protocol.tasks import degrade_for_task
 from deal_cli.model.edges import edge_intensity, edge_preservation
 
 Unit = NDArray[np.float32]

@@ -18,8 +18,8 @@ from sewar.full_ref import vifp
 from skimage.metrics import normalized_mutual_information
 from torchmetrics.functional.image import visual_information_fidelity
 
-from deal_cli.imaging.scenes import draw_scene
-from deal_cli.jobs.protocol import degrade_for_task
+from deal_cli.imaging.drawn.scenes import draw_scene
+from deal_cli.jobs.protocol.tasks import degrade_for_task
 from deal_cli.model.information import entropy, mutual_information, vif
 
 Unit = NDArray[np.float32]

@@ -18,7 +18,7 @@ import numpy as np
 from deal_cli.imaging.formats import as_text, exif, photoshop
 from deal_cli.imaging.formats.directory import Tag, build_block, read_block, swapped
 from deal_cli.imaging.frame import Metadata, Storage
-from deal_cli.imaging.radiometric import as_description, from_description
+from deal_cli.imaging.radiometry.calibration import as_description, from_description
 
 FORMAT = "tiff"
 

@@ -18,19 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal_cli.errors import OutputError, PictureError
-from deal_cli.imaging.formats import (
-    Pixels,
-    as_text,
-    bounds,
-    check_size,
-    dji,
-    exif,
-    flir,
-    photoshop,
-    rjpeg,
-    truncated,
-)
+from deal_cli.imaging.formats import Pixels, as_text, bounds, check_size, exif, photoshop, truncated
 from deal_cli.imaging.frame import Metadata, Resolution
+from deal_cli.imaging.radiometry import dji, flir, rjpeg
 
 SIGNATURE = b"\xff\xd8\xff"
 

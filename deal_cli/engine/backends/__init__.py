@@ -1,0 +1,1 @@
+"""Where networks run: torch on CPU or CUDA, or ONNX Runtime."""

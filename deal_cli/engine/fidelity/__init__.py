@@ -1,0 +1,1 @@
+"""How far a restored picture is from its source, and how far it may be."""

@@ -1,0 +1,1 @@
+"""What stands still in a sequence while the scene moves."""

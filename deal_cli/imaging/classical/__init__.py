@@ -1,0 +1,1 @@
+"""Restoration without learning: what the networks are measured against."""

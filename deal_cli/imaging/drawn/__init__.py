@@ -1,0 +1,1 @@
+"""Scenes that the program draws itself, and the sample files made of them."""

@@ -1,0 +1,1 @@
+"""Counts and temperatures: the files of FLIR and DJI cameras."""

@@ -1,0 +1,1 @@
+"""Files in, files out: what restoring and degrading folders have in common."""

@@ -1,0 +1,1 @@
+"""`deal bench`: pictures a second, and how near the best of the machine."""

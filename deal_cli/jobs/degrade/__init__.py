@@ -1,0 +1,1 @@
+"""`deal degrade`: plan, degrade, write, and the records that replay."""

@@ -1,0 +1,1 @@
+"""`deal evaluate`: scores of weights and of classical methods, as tables."""

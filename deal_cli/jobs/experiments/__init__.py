@@ -1,0 +1,1 @@
+"""Comparisons of trainings and of networks that the documentation quotes."""

@@ -1,0 +1,1 @@
+"""What a run did to its pictures, in figures for people: kind by kind."""

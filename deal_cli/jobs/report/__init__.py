@@ -1,0 +1,1 @@
+"""`deal report`: two folders side by side on a page."""

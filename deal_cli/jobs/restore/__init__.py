@@ -1,0 +1,1 @@
+"""`deal restore`: plan, restore, write, tell."""

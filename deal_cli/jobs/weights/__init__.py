@@ -1,0 +1,1 @@
+"""Weight files: list, verify, fetch, export, bundle."""
