@@ -1,5 +1,5 @@
 """`python -m deal_cli` is `deal`."""
 
-from deal_cli.cli import main
+from deal_cli.cli.app import main
 
 main()

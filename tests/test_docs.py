@@ -14,7 +14,7 @@ import pytest
 import typer
 from command import ROOT, environment
 
-from deal_cli.cli import app
+from deal_cli.cli.app import app
 from deal_cli.config import AdversaryConfig, GeneratorConfig, SamplerConfig, ToneConfig, TrainConfig
 from deal_cli.errors import ExitCode
 from deal_cli.imaging.files import PICTURE_SUFFIXES

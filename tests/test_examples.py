@@ -25,7 +25,7 @@ from command import ROOT
 from imaging import radiometric_files
 from PIL import Image
 
-from deal_cli.cli import app, main
+from deal_cli.cli.app import app, main
 from deal_cli.config import TrainConfig
 from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import encode, write_frame

@@ -69,7 +69,7 @@ def test_the_wheel_names_its_command_and_its_version(wheel: Path) -> None:
     assert wheel.name == f"deal_cli-{__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "deal = deal_cli.cli:main" in archive.read(name).decode()
+        assert "deal = deal_cli.cli.app:main" in archive.read(name).decode()
 
 
 def test_an_installed_wheel_finds_its_weights(installed: Path, tmp_path: Path) -> None:

@@ -395,7 +395,7 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Write the page that is named, or tell it where none is."""
     # The command line lies above this room, so it is found by its name, as Python's own tools do.
-    text = reference(pkgutil.resolve_name("deal_cli.cli:app"))
+    text = reference(pkgutil.resolve_name("deal_cli.cli.app:app"))
     if not arguments:
         sys.stdout.write(text)
         return
