@@ -85,6 +85,16 @@ class Frame:
     metadata: Metadata = field(default_factory=Metadata)
     original: NDArray[np.float32] | None = None
 
+    def celsius(self) -> NDArray[np.float32]:
+        """`(H, W)`, the temperatures of the object in °C, by the calibration of its file.
+
+        Raises:
+            PictureError: the file tells no calibration.
+        """
+        from deal_cli.imaging.radiometry.celsius import in_celsius
+
+        return in_celsius(self).values
+
     @property
     def height(self) -> int:
         return int(self.values.shape[0])

@@ -45,13 +45,24 @@ def rehearse(request: RestoreRequest) -> Generator[Outcome]:
     Raises:
         UsageError: see `plan_restoration`; or no such pattern.
     """
-    planned, _ = _planned(request)
+    planned = plan(request)
+    _pattern_of(request)
     for item in (one.item for one in planned):
         if item.error:
             yield Outcome(item, "failed", item.error)
         else:
             skipped = not request.overwrite and exists(item.target)
             yield Outcome(item, "skipped" if skipped else "planned")
+
+
+def plan(request: RestoreRequest) -> tuple[Planned, ...]:
+    """Every file to restore, in order.
+
+    Raises:
+        UsageError: see `plan_restoration`.
+    """
+    check_request(request)
+    return plan_restoration(request)
 
 
 def open_batch(request: RestoreRequest) -> Batch:
@@ -62,15 +73,26 @@ def open_batch(request: RestoreRequest) -> Batch:
         BackendError: the backend asked for cannot be had.
         WeightsError: the weights are not usable.
     """
-    planned, pattern = _planned(request)
-    restorer, choice = open_restorer(request.engine, request.settings)
-    return Batch(planned, Restoration(request, restorer, pattern), choice)
+    planned = plan(request)
+    return Batch(planned, *open_restoration(request))
 
 
-def _planned(request: RestoreRequest) -> tuple[tuple[Planned, ...], Pattern | None]:
+def open_restoration(request: RestoreRequest) -> tuple[Restoration, Choice]:
+    """Load the backend, the weights and a pattern that is given, and say what was chosen.
+
+    Raises:
+        UsageError: numbers or names of the request make no sense; or no such pattern.
+        BackendError: the backend asked for cannot be had.
+        WeightsError: the weights are not usable.
+    """
     check_request(request)
-    pattern = load_pattern(request.pattern) if request.pattern else None
-    return plan_restoration(request), pattern
+    pattern = _pattern_of(request)
+    restorer, choice = open_restorer(request.engine, request.settings)
+    return Restoration(request, restorer, pattern), choice
+
+
+def _pattern_of(request: RestoreRequest) -> Pattern | None:
+    return load_pattern(request.pattern) if request.pattern else None
 
 
 @dataclass(frozen=True)
