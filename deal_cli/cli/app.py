@@ -23,7 +23,7 @@ app = typer.Typer(
     name="deal",
     help="Restore thermal infrared pictures: stripes, noise, blur, low resolution, low contrast.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
