@@ -1,4 +1,9 @@
-"""Which source values the network sees as 0 and 1, of a picture or of a whole sequence."""
+"""Which source values the network sees as 0 and 1, of a picture or of a whole sequence.
+
+How wide the bulk of a picture is, is the geometric mean of its pixels' distances from their median:
+a few pixels add little to it, however far they are, and the fewer the less, so that there is no
+share of the pixels at which a hot thing begins to count.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deal_cli.engine.view import View, fitted
 from deal_cli.errors import UsageError
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.gaps import find_gaps
@@ -14,6 +20,9 @@ from deal_cli.imaging.tiling import bands
 
 PERCENTILES = (0.1, 99.9)
 WIDENING = 0.05  # of the percentiles' span, on either side
+BULK = 4.0  # geometric mean distances: that of even numbers is .18 of their range, their bulk .74
+LEAST_DISTANCE = 1e-5  # of the range, and half a count: what is flat is not looked at more closely
+RANKS = tuple(rank + 0.5 for rank in range(100))  # per cent: where the pixels are
 LEVELS = 2**16  # that whole numbers of sixteen bits can take
 SAMPLES, THINNED = 2**22, 2**17  # floats kept of a sequence, and the most of one frame
 
@@ -40,29 +49,36 @@ def parse_range(text: str) -> RangePolicy:
 
 
 def measure_range(frame: Frame, policy: RangePolicy) -> tuple[float, float]:
-    """The source values that become 0 and 1 for the network.
+    """The source values that become 0 and 1, as `measure_view`."""
+    return measure_view(frame, policy).range
+
+
+def measure_view(frame: Frame, policy: RangePolicy) -> View:
+    """How the network sees a picture.
 
     Args:
         frame: the picture.
         policy: "auto" (the type's range for 8 bits, percentiles .1 and 99.9 widened by 5 %
-            otherwise), "image" (least to most), "dtype" (the type's full range), or the values.
+            otherwise, with a closer look at the bulk where a few pixels would have it all),
+            "image" (least to most), "dtype" (the type's full range), or the values.
 
     Raises:
         UsageError: "dtype" with a float picture, which has no full range.
     """
     fixed = _fixed(frame.dtype, policy)
     if fixed is not None:
-        return fixed
+        return View(*fixed)
     measured = _measured(frame)
     if measured.size == 0:
-        return 0.0, 0.0
+        return View(0.0, 0.0)
     if policy == "image":
-        return float(measured.min()), float(measured.max())
-    return _widened(*_percentiles(measured, whole=frame.dtype.kind in "iu"))
+        return View(float(measured.min()), float(measured.max()))
+    whole = frame.dtype.kind in "iu"
+    return _fitted(_percentiles(measured, whole=whole), whole=whole)
 
 
 class SequenceRange:
-    """The range of many frames together, added up as they come."""
+    """The view of many frames together, added up as they come."""
 
     def __init__(self, policy: RangePolicy) -> None:
         self._policy = policy
@@ -101,24 +117,24 @@ class SequenceRange:
             self._kept = [part[: max(1, len(part) // 2)].copy() for part in self._kept]
             self._share /= 2
 
-    def result(self) -> tuple[float, float] | None:
-        """The values that become 0 and 1; None before any frame."""
+    def result(self) -> View | None:
+        """How the network sees each of them; None before any frame."""
         if self._dtype is None:
             return None
         fixed = _fixed(self._dtype, self._policy)
         if fixed is not None:
-            return fixed
+            return View(*fixed)
         low, high = self._ends
         if not low <= high:
-            return 0.0, 0.0
+            return View(0.0, 0.0)
         if self._policy == "image":
-            return low, high
+            return View(low, high)
         if self._dtype.kind in "iu":
             ends = np.flatnonzero(self._counts)
             counts = self._counts[ends[0] : ends[-1] + 1]
-            return _widened(*_ranked(counts, int(ends[0]) + _least(self._dtype)))
+            return _fitted(_ranked(counts, int(ends[0]) + _least(self._dtype)), whole=True)
         values = np.concatenate(self._kept)[None]
-        return _widened(*_percentiles(values, whole=False))
+        return _fitted(_percentiles(values, whole=False), whole=False)
 
 
 def _fixed(dtype: np.dtype, policy: RangePolicy) -> tuple[float, float] | None:
@@ -144,20 +160,27 @@ def _measured(frame: Frame) -> Values:
     return frame.values if gaps is None else frame.values[~gaps][None]
 
 
-def _widened(low: float, high: float) -> tuple[float, float]:
+def _fitted(ranked: NDArray[np.float64], *, whole: bool) -> View:
+    """The view for values of these percentiles: `PERCENTILES`, then `RANKS`."""
+    low, high, ranks = float(ranked[0]), float(ranked[1]), ranked[2:]
     margin = WIDENING * (high - low)
-    return low - margin, high + margin
+    centre = float(np.median(ranks))
+    least = max(LEAST_DISTANCE * (high - low), 0.5 if whole else 0.0)
+    distances = np.maximum(np.abs(ranks - centre), least)
+    bulk = BULK * float(np.exp(np.log(distances).mean())) if least > 0 else 0.0
+    return fitted(low - margin, high + margin, centre, bulk)
 
 
 def _least(dtype: np.dtype) -> int:
     return int(np.iinfo(dtype).min)
 
 
-def _percentiles(values: Values, *, whole: bool) -> tuple[float, float]:
-    """`PERCENTILES` of the values; those of whole numbers from a histogram, without a copy."""
+def _percentiles(values: Values, *, whole: bool) -> NDArray[np.float64]:
+    """`PERCENTILES` and `RANKS` of values; of whole numbers from a histogram, without a copy."""
     if not whole:
-        low, high = np.percentile(values, PERCENTILES, method="inverted_cdf")
-        return float(low), float(high)
+        ranks = (*PERCENTILES, *RANKS)
+        found = np.percentile(values, ranks, method="inverted_cdf")
+        return np.asarray(found, np.float64)
     least = int(values.min())
     # Enlarged counts lie between whole numbers, and float32 may round the greatest up to the next.
     counts = np.zeros(int(values.max()) - least + 2, np.int64)
@@ -167,8 +190,7 @@ def _percentiles(values: Values, *, whole: bool) -> tuple[float, float]:
     return _ranked(counts, least)
 
 
-def _ranked(counts: NDArray[np.int64], least: int) -> tuple[float, float]:
-    """`PERCENTILES` of whole numbers that were counted, the first of which is `least`."""
-    ranks = np.ceil(np.array(PERCENTILES) / 100 * counts.sum())
-    low, high = np.searchsorted(np.cumsum(counts), ranks) + least
-    return float(low), float(high)
+def _ranked(counts: NDArray[np.int64], least: int) -> NDArray[np.float64]:
+    """`PERCENTILES` and `RANKS` of whole numbers that were counted, the first being `least`."""
+    ranks = np.ceil(np.array((*PERCENTILES, *RANKS)) / 100 * counts.sum())
+    return np.asarray(np.searchsorted(np.cumsum(counts), ranks) + least, np.float64)

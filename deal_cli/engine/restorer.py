@@ -5,7 +5,9 @@ The network's *correction* is added to the source in the source's own numbers,
     out = source + strength * span * (f(n) - n),   n = clip((source - low) / span, 0, 1),
 
 so nothing outside the range is clipped, sixteen bits stay sixteen bits whatever the network's
-precision, and strength 0 is the identity. Tone, when applied, is one global map after it.
+precision, and strength 0 is the identity. Where a few pixels would have the range to themselves,
+the others are looked at again on a range of their own (`view.py`). Tone, when applied, is one
+global map after it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from deal_cli.engine.backends.contract import Backend, OutOfMemoryError
 from deal_cli.engine.columns import shared_offsets
 from deal_cli.engine.fidelity.bound import Bound, apply_bound
 from deal_cli.engine.fidelity.measure import Fidelity, Numbers, measure
-from deal_cli.engine.ranges import RangePolicy, measure_range
+from deal_cli.engine.ranges import RangePolicy, measure_view
+from deal_cli.engine.saturation import saturated
+from deal_cli.engine.view import View
 from deal_cli.errors import BackendError
 from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.gaps import fill_gaps, keep_off_nodata
@@ -48,7 +52,7 @@ class Settings:
     """How pictures are restored.
 
     Attributes:
-        range: which source values become 0 and 1 for the network (see `measure_range`).
+        range: which source values become 0 and 1 for the network (see `measure_view`).
         tone: "keep" leaves gain and offset alone; "restore" applies the predicted tone; "auto"
             applies its gain to 8-bit pictures where the predictor is sure that contrast was lost.
         strength: share of the correction that is applied, 0 to 1.
@@ -68,11 +72,11 @@ class Shared:
     """What the frames of a sequence have in common, decided once for all of them.
 
     Attributes:
-        range: the source values that become 0 and 1.
+        view: how the network sees them.
         tone: the map to apply after structure; None to keep the tone.
     """
 
-    range: tuple[float, float]
+    view: View
     tone: Tone | None
 
 
@@ -113,7 +117,7 @@ def open_restorer(request: Request, settings: Settings) -> tuple[Restorer, Choic
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """One picture on its way: what the network sees of it is `(source - low) / span`.
+    """One picture on its way: the network sees `source` through `view`.
 
     `original` is what the file holds, gaps filled; `source` the same, or without a fixed pattern,
     and, where the picture is `striped`, without what whole columns share.
@@ -123,20 +127,32 @@ class _Work:
     original: Values
     source: Values
     gaps: NDArray[np.bool_] | None
-    low: float
-    high: float
+    view: View
     out: Values
     striped: bool = False
 
     @property
-    def span(self) -> np.float32:
-        return np.float32(self.high - self.low)
+    def flat(self) -> bool:
+        """Whether the picture has one value only, and nothing to restore."""
+        return not self.view.high > self.view.low
+
+    def closer(self) -> _Work | None:
+        """The same, to be looked at more closely, if that is worth it."""
+        view = self.view.closer
+        return replace(self, view=view, out=np.empty_like(self.out)) if view else None
+
+    def take(self, again: _Work) -> None:
+        """Have what a closer look made, as far as it is to be trusted."""
+        for rows in bands(*self.out.shape):
+            share = self.view.trust(self.source[rows])
+            self.out[rows] += share * (again.out[rows] - self.out[rows])
 
     def without_stripes(self) -> _Work:
         """The same, restored once, without the offsets that whole columns were found to have."""
-        if not self.high > self.low:
+        if self.flat:
             return self
-        offsets = shared_offsets(self.source - self.out, self.span)
+        seen = self.view.closer or self.view
+        offsets = shared_offsets(self.source - self.out, seen.span)
         if offsets is None:
             return self
         return replace(self, source=self.source - offsets, striped=True)
@@ -146,9 +162,7 @@ class _Work:
         rows, columns = (
             _mirrored(along, edge) for along, edge in zip(part, self.source.shape, strict=True)
         )
-        np.subtract(self.source[rows[:, None], columns], np.float32(self.low), out=unit)
-        unit /= self.span
-        np.clip(unit, 0, 1, out=unit)
+        self.view.to_unit(self.source[rows[:, None], columns], out=unit)
 
 
 class Restorer:
@@ -204,44 +218,53 @@ class Restorer:
     def _worked(self, frames: Sequence[Frame], shared: Shared | None) -> list[_Work]:
         self.backend.facts.check_size(frames[0].height, frames[0].width)
         works = [self._prepare(frame, shared) for frame in frames]
-        # A picture of one value only has nothing to restore.
-        self._add_corrections([work for work in works if work.high > work.low])
+        self._correct([work for work in works if not work.flat])
         works = [work.without_stripes() for work in works]
-        self._add_corrections([work for work in works if work.striped])
+        self._correct([work for work in works if work.striped])
         return works
 
+    def _correct(self, works: Sequence[_Work]) -> None:
+        """Write `source (H, W)` plus what the network corrects in every view into every `out`."""
+        self._add_corrections(works)
+        closer = [(work, again) for work in works if (again := work.closer()) is not None]
+        self._add_corrections([again for _, again in closer])
+        for work, again in closer:
+            work.take(again)
+
     def _prepare(self, frame: Frame, shared: Shared | None) -> _Work:
-        low, high = shared.range if shared else measure_range(frame, self._settings.range)
+        view = shared.view if shared else measure_view(frame, self._settings.range)
         read = frame.values if frame.original is None else frame.original
         original, gaps = fill_gaps(read, frame.metadata.nodata)
         source = original if frame.original is None else frame.values
-        out = np.empty_like(source) if high > low else source.copy()
-        return _Work(frame, original, source, gaps, low, high, out)
+        out = np.empty_like(source) if view.high > view.low else source.copy()
+        return _Work(frame, original, source, gaps, view, out)
 
     def _finish(self, work: _Work, shared: Shared | None) -> Restored:
         """Tone, strength, bound, the gaps as they were, and how far all that led."""
         out, frame = work.out, work.frame
-        tone = shared.tone if shared else self.decide_tone(out, frame.dtype, work.low, work.high)
+        low, high = work.view.range
+        tone = shared.tone if shared else self.decide_tone(out, frame.dtype, low, high)
         if tone is not None:
+            first, span = np.float32(low), np.float32(high - low)
             for rows in bands(*out.shape):
-                unit = (out[rows] - np.float32(work.low)) / work.span
-                out[rows] = tone.apply(unit) * work.span + np.float32(work.low)
+                out[rows] = tone.apply((out[rows] - first) / span) * span + first
         if self._settings.strength != 1.0:
             out -= work.original
             out *= np.float32(self._settings.strength)
             out += work.original
         if self._settings.bound is not None:
             source = replace(frame, values=work.original, original=None)
-            limit = self._settings.bound.limit(source, work.high - work.low)
+            limit = self._settings.bound.limit(source, high - low)
             apply_bound(out, work.original, limit, frame.dtype)
         nodata = frame.metadata.nodata
         keep_off_nodata(out, work.original, frame.dtype, nodata, work.gaps)
         read = frame.values if frame.original is None else frame.original
-        if work.gaps is not None:
-            out[work.gaps] = read[work.gaps]
+        for kept in (work.gaps, saturated(read, frame.dtype)):
+            if kept is not None:
+                out[kept] = read[kept]
         fidelity = measure(work.original, out, Numbers.of(frame), work.gaps)
         restored = replace(frame, values=out, original=None)
-        return Restored(restored, read, (work.low, work.high), tone, fidelity)
+        return Restored(restored, read, (low, high), tone, fidelity)
 
     def _add_corrections(self, works: Sequence[_Work]) -> None:
         """Write `source (H, W)` plus the network's correction into every `out`, tile by tile."""
@@ -290,8 +313,10 @@ class Restorer:
         for at, (work, tile) in enumerate(pairs):
             target = work.out[tile.core]
             crop = correction[at, 0][tile.crop][: target.shape[0], : target.shape[1]]
-            np.multiply(crop, work.span, out=target)
-            target += work.source[tile.core]
+            source = work.source[tile.core]
+            np.multiply(crop, work.view.span, out=target)
+            work.view.fade(target, source)
+            target += source
 
     def _whole(self, work: _Work) -> Values:
         """What a gauge reads of a picture: all of it, or the middle of a large one, `(1, H, W)`."""

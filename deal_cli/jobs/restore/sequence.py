@@ -203,7 +203,7 @@ def _tone(
     """The tone of a sequence: the median of what its frames ask for, if most ask for any."""
     if not samples or not restorer.wants_tone(samples[0].dtype):
         return None
-    low, high = shared.range
+    low, high = shared.view.range
     asked = []
     for sample in samples:
         fits = pattern is not None and pattern.offset.shape == sample.values.shape
