@@ -57,7 +57,7 @@ def evaluate(
     ] = False,
     backend: Backend = "auto",
     weights: Weights = "deal",
-    tone: ToneChoice = "auto",
+    tone: ToneChoice = "keep",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print means, pictures and settings as JSON on stdout.")
     ] = False,
@@ -92,7 +92,7 @@ def evaluate(
     selection.subjects()  # a wrong folder is told before any weights are loaded
     settings = Settings(tone=tone)
     restorer, choice = open_restorer(Request(backend, weights), settings)
-    engine, methods = restorer.backend.facts, methods_of(restorer, baselines=baselines)
+    engine, methods = restorer.backend.facts, methods_of(restorer, baselines=baselines, tone=tone)
     form = next((form for form, asked in forms.items() if asked), None)
     with Display(quiet=form is not None) as display:
         display.say(chosen(choice, engine))

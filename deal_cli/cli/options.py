@@ -15,7 +15,8 @@ Weights = Annotated[
 ToneChoice = Annotated[
     Literal["auto", "keep", "restore"],
     typer.Option(
-        help="auto: restore lost contrast of 8-bit pictures where surely lost; keep; restore."
+        help="keep gain and offset; auto: more contrast in 8-bit pictures that surely lost it; "
+        "restore: in all."
     ),
 ]
 

@@ -40,7 +40,7 @@ def restore(
     recursive: Recursive = False,
     backend: Backend = "auto",
     weights: Weights = "deal",
-    tone: ToneChoice = "auto",
+    tone: ToneChoice = "keep",
     range_: Annotated[
         str,
         typer.Option(

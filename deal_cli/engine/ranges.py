@@ -19,6 +19,8 @@ from deal_cli.imaging.gaps import find_gaps
 from deal_cli.imaging.tiling import bands
 
 PERCENTILES = (0.1, 99.9)
+USED = (0.5, 99.5)  # percentiles between which a picture uses its range
+LITTLE = 0.4  # of the range: who uses less may have lost contrast, who uses more has not
 WIDENING = 0.05  # of the percentiles' span, on either side
 BULK = 4.0  # geometric mean distances: that of even numbers is .18 of their range, their bulk .74
 LEAST_DISTANCE = 1e-5  # of the range, and half a count: what is flat is not looked at more closely
@@ -75,6 +77,12 @@ def measure_view(frame: Frame, policy: RangePolicy) -> View:
         return View(float(measured.min()), float(measured.max()))
     whole = frame.dtype.kind in "iu"
     return _fitted(_percentiles(measured, whole=whole), whole=whole)
+
+
+def used_share(values: Values, low: float, high: float) -> float:
+    """How much of a range a picture uses, 0 to 1: from its percentile .5 to 99.5."""
+    least, most = np.clip(np.percentile(values[np.isfinite(values)], USED), low, high)
+    return float(most - least) / (high - low)
 
 
 class SequenceRange:

@@ -25,7 +25,13 @@ from deal_cli.engine.backends.contract import Backend, OutOfMemoryError
 from deal_cli.engine.columns import shared_offsets
 from deal_cli.engine.fidelity.bound import Bound, apply_bound
 from deal_cli.engine.fidelity.measure import Fidelity, Numbers, measure
-from deal_cli.engine.ranges import RangePolicy, measure_view
+from deal_cli.engine.ranges import (
+    LITTLE,
+    PERCENTILES,
+    RangePolicy,
+    measure_view,
+    used_share,
+)
 from deal_cli.engine.saturation import saturated
 from deal_cli.engine.view import View
 from deal_cli.errors import BackendError
@@ -61,7 +67,7 @@ class Settings:
     """
 
     range: RangePolicy = "auto"
-    tone: TonePolicy = "auto"
+    tone: TonePolicy = "keep"
     strength: float = 1.0
     bound: Bound | None = None
     tile: int = TILE
@@ -176,6 +182,17 @@ class Restorer:
         self._tone_predictor = tone_predictor
         self._tile = (max([settings.tile, *(backend.facts.only or ())]),) * 2  # height, width
         self._abandoned = False
+
+    def with_tone(self, policy: TonePolicy) -> Restorer:
+        """The same with another tone.
+
+        Raises:
+            WeightsError: the tone predictor is not usable.
+        """
+        from deal_cli.model.weights import load_tone
+
+        predictor = None if policy == "keep" else load_tone(self.backend.facts.path)
+        return Restorer(self.backend, replace(self._settings, tone=policy), predictor)
 
     def abandon(self) -> None:
         """Make what is being restored in other threads give up at its next tile, for good."""
@@ -363,10 +380,13 @@ class Restorer:
         """
         if not self.wants_tone(dtype) or self._tone_predictor is None or not high > low:
             return None
+        ends = ((end - low) / (high - low) for end in np.percentile(out, PERCENTILES).tolist())
         tone = self._tone_predictor.predict(out, low, high)
         if self._settings.tone == "restore":
-            return tone
-        return tone.contrast_only() if tone.confident else None
+            return tone.within(*ends)
+        if not tone.confident or used_share(out, low, high) > LITTLE:
+            return None
+        return tone.contrast_only().within(*ends)
 
 
 def _padded(edge: int, smallest: int, stride: int) -> int:

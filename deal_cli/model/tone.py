@@ -17,7 +17,9 @@ from torch import Tensor, nn
 THUMBNAIL = 64  # pixels, square whatever the picture's shape
 QUANTILES = 33
 LEAST_GAIN = 1.3  # dead zone: a smaller gain is not worth touching a picture for
-CERTAINTY = 1.5  # expected errors of log gain by which a gain must exceed the dead zone
+# Expected errors of log gain by which a gain must exceed the dead zone. Not what a normal error
+# would want: scenes of low contrast by nature, such as fields from the air, look like lost contrast.
+CERTAINTY = 3.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Tone:
     def contrast_only(self) -> Tone:
         """The gain alone, which keeps the picture's mean: what is least of a guess."""
         return replace(self, offset=0.0, gamma=1.0)
+
+    def within(self, darkest: float, brightest: float) -> Tone:
+        """The same with as much less gain and offset as keeps both ends in [0, 1]: no clipping."""
+        offset = min(max(self.offset, min(0.0, -darkest)), max(0.0, 1 - brightest))
+        limits = [self.gain]
+        if brightest > self.pivot:
+            limits.append((1 - self.pivot - offset) / (brightest - self.pivot))
+        if darkest < self.pivot:
+            limits.append((self.pivot + offset) / (self.pivot - darkest))
+        return replace(self, gain=max(min(limits), min(self.gain, 1.0)), offset=offset)
 
     def apply(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
         """The map on values in units of the range; monotonic, also outside [0, 1]."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from deal_cli.errors import DealError
 from deal_cli.jobs.evaluate.scores import Metric, Scores
+from deal_cli.jobs.protocol.tasks import CONTRAST
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -127,7 +128,11 @@ class Evaluation:
         crop = self.facts.get("crop")
         size = "whole pictures" if crop is None else f"centre crop {crop} px"
         word = "picture" if pictures == 1 else "pictures"
-        return f"{pictures} {word} of {sets}; {size}"
+        told = f"{pictures} {word} of {sets}; {size}"
+        toned = self.facts.get("tone_of_contrast")
+        if toned is not None and any(row.task == CONTRAST for row in self.rows):
+            told += f"; tone {self.facts['tone']}, at `{CONTRAST}` {toned}"
+        return told
 
     def text(self, form: Form) -> str:
         """All of it as a JSON document, the rows as CSV, or the means as a table in Markdown."""

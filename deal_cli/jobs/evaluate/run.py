@@ -21,6 +21,7 @@ from deal_cli.jobs.evaluate.evaluation import INPUT, Evaluation, Row
 from deal_cli.jobs.evaluate.scores import BLIND, REFERENCED, score
 from deal_cli.jobs.protocol.benchmark_page import section_of, write_section
 from deal_cli.jobs.protocol.cases import Case, Selection
+from deal_cli.jobs.protocol.tasks import CONTRAST
 
 #: Tables that the benchmarks page has of all methods.
 MATRICES = ("psnr", "psnr_after_fit", "ssim", "vif", "edge_preservation", "hot_spot_error")
@@ -60,8 +61,11 @@ class RunFacts:
     command: str
 
 
-def methods_of(restorer: Restorer, *, baselines: bool) -> tuple[Method, ...]:
+def methods_of(restorer: Restorer, *, baselines: bool, tone: str = "keep") -> tuple[Method, ...]:
     """What does nothing, the weights, and the classical methods if they are asked for.
+
+    Lost contrast is nothing that a kept tone could restore: of the named tasks this one alone is
+    restored with `auto` where the others keep theirs.
 
     Raises:
         UsageError: the weights have the name of another method.
@@ -69,7 +73,12 @@ def methods_of(restorer: Restorer, *, baselines: bool) -> tuple[Method, ...]:
     name = restorer.backend.facts.weights
     if name in (INPUT, *(one.name for one in BASELINES)):
         raise UsageError(f"weights named '{name}', as another method", remedy="rename their file")
-    ours = Method(name, lambda case: restorer.restore(case.degraded).frame)
+    toned = restorer.with_tone("auto") if tone == "keep" else restorer
+
+    def restore(case: Case) -> Frame:
+        return (toned if case.task == CONTRAST else restorer).restore(case.degraded).frame
+
+    ours = Method(name, restore)
     nothing = Method(INPUT, lambda case: case.degraded)
     return (nothing, ours, *(classical(one) for one in BASELINES if baselines))
 
@@ -125,6 +134,7 @@ def facts_of(engine: Facts, settings: Settings) -> dict[str, Any]:
         "backend": engine.backend,
         "precision": engine.precision,
         "tone": settings.tone,
+        "tone_of_contrast": "auto" if settings.tone == "keep" else settings.tone,
     }
 
 

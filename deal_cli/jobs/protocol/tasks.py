@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from deal_cli.errors import UsageError
 
+CONTRAST = "contrast"  # the one task that no restoration of structure mends
+
 TASKS = (
     "clean",
     "stripe02",
@@ -25,7 +27,7 @@ TASKS = (
     "sr4",
     "blur",
     "noise",
-    "contrast",
+    CONTRAST,
     "stripe_sr4",
     "all",
 )
