@@ -18,7 +18,7 @@ THUMBNAIL = 64  # pixels, square whatever the picture's shape
 QUANTILES = 33
 LEAST_GAIN = 1.3  # dead zone: a smaller gain is not worth touching a picture for
 # Expected errors of log gain by which a gain must exceed the dead zone. Not what a normal error
-# would want: scenes of low contrast by nature, such as fields from the air, look like lost contrast.
+# would want: scenes of low contrast by nature, such as fields from the air, look like lost ones.
 CERTAINTY = 3.5
 
 

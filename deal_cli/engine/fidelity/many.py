@@ -9,15 +9,17 @@ from deal_cli.engine.fidelity.measure import Fidelity
 _MEANS = ("mean_shift", "mean_change")
 _MEANS_K = ("mean_shift_k", "mean_change_k")
 _GREATEST = ("p999_change", "beyond")
+_LARGEST = ("largest_change", "largest_at", "noise", "largest_change_k")  # of one frame
 _GREATEST_K = ("p999_change_k", "hottest_before_c", "hottest_after_c")
 _LEAST_K = ("coldest_before_c", "coldest_after_c")
-_KELVIN = (*_MEANS_K, *_GREATEST_K, *_LEAST_K)
+_KELVIN = (*_MEANS_K, "largest_change_k", *_GREATEST_K, *_LEAST_K)
 
 
 class FidelityOfMany:
     """Frames added up as they come.
 
-    Means are over all pixels of all frames; `p999_change` is that of the frame that changed most;
+    Means are over all pixels of all frames; `p999_change` is that of the frame that changed most,
+    the largest change, its place and the noise are those of the frame where it is;
     the hottest and the coldest spots are those of the whole clip. Where one frame lacks a figure
     in kelvin or °C there are none: a mean would be of some pixels, and nobody could say of which.
     """
@@ -48,14 +50,18 @@ def _added(a: Fidelity, b: Fidelity) -> Fidelity:
     pixels = a.pixels + b.pixels
     warm = all(getattr(one, name) is not None for one in (a, b) for name in _KELVIN)
     figures: dict[str, float | None] = {} if warm else dict.fromkeys(_KELVIN)
+    figures.pop("largest_change_k", None)
     for name in (*_MEANS, *(_MEANS_K if warm else ())):
         figures[name] = (getattr(a, name) * a.pixels + getattr(b, name) * b.pixels) / pixels
     for name in (*_GREATEST, *(_GREATEST_K if warm else ())):
         figures[name] = max(getattr(a, name), getattr(b, name))
     for name in _LEAST_K if warm else ():
         figures[name] = min(getattr(a, name), getattr(b, name))
+    farthest = max(a, b, key=lambda one: abs(one.largest_change))
+    largest = {name: getattr(farthest, name) for name in _LARGEST}
     return replace(
         a,
+        **largest,
         pixels=pixels,
         hottest_before=max(a.hottest_before, b.hottest_before, key=lambda spot: spot.value),
         hottest_after=max(a.hottest_after, b.hottest_after, key=lambda spot: spot.value),

@@ -7,6 +7,7 @@ compared is what will be *written*: both pictures rounded to the dtype of the fi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,8 @@ from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.radiometry.calibration import Planck
 
 BAND_PIXELS = 2**16  # worked on at a time: what a core's cache holds several times over
+NOISE_PIXELS = 2**18  # that noise is estimated from, about
+MEDIAN_SIZE = 0.6745  # of normal numbers of standard deviation 1
 RARE = 1000  # one pixel of so many changes by more than `p999_change`
 
 Values = NDArray[np.float32]
@@ -75,7 +78,7 @@ class Spot:
 class Fidelity:
     """How a result differs from its source, over the pixels that hold a measurement.
 
-    All in the file's own unit but for the last seven, which are in kelvin and °C and None where
+    All in the file's own unit but for the last eight, which are in kelvin and °C and None where
     the file has no calibration (or one that makes no temperature of these counts).
 
     Attributes:
@@ -84,13 +87,17 @@ class Fidelity:
         mean_shift: mean of result - source.
         mean_change: mean of |result - source|.
         p999_change: the least value that 99.9 % of the pixels' |result - source| do not exceed.
+        largest_change: result - source where it is farthest from 0.
+        largest_at: the source there, the first of several in row order.
+        noise: standard deviation of the source's own noise, stripes included, or what rounding
+            leaves of it.
         hottest_before: the greatest value of the source, the first of several in row order.
         hottest_after: that of the result, wherever it lies.
         coldest_before: likewise the least of the source.
         coldest_after: likewise the least of the result.
         outside: how many pixels of the result lie outside the source's least to greatest.
         beyond: how far outside at most.
-        mean_shift_k: `mean_shift` as temperatures, pixel by pixel, as the two that follow.
+        mean_shift_k: `mean_shift` as temperatures, pixel by pixel, as the three that follow.
     """
 
     unit: Unit
@@ -98,6 +105,9 @@ class Fidelity:
     mean_shift: float
     mean_change: float
     p999_change: float
+    largest_change: float
+    largest_at: Spot
+    noise: float
     hottest_before: Spot
     hottest_after: Spot
     coldest_before: Spot
@@ -107,6 +117,7 @@ class Fidelity:
     mean_shift_k: float | None = None
     mean_change_k: float | None = None
     p999_change_k: float | None = None
+    largest_change_k: float | None = None
     hottest_before_c: float | None = None
     hottest_after_c: float | None = None
     coldest_before_c: float | None = None
@@ -121,6 +132,12 @@ class Fidelity:
             shift, change = _signed(self.mean_shift, 2), f"{self.p999_change:.0f} {self.unit}"
         text = f"mean shift {shift}, 99.9 % within {change}"
         return f"{text}, {self.outside} outside its range" if self.outside else text
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything moved beyond rounding."""
+        scale = max(abs(self.hottest_before.value), abs(self.coldest_before.value))
+        return abs(self.largest_change) > scale * float(np.finfo(np.float32).eps)
 
     def to_json(self) -> dict[str, Any]:
         """One flat row of plain numbers, each as short as float32 allows; None where unknown."""
@@ -168,13 +185,44 @@ def measure(
             new = _measured(as_written(result[rows], numbers.dtype), kept)
             if beyond:
                 outside += int(np.count_nonzero(new > high) + np.count_nonzero(new < low))
-            own.add(new - old)
+            own.add(new - old, source[rows].shape[1], rows, kept)
             if thermometer is not None:
                 change = thermometer.read(new) - thermometer.read(old)
                 kelvin.add(change if thermometer.whole else change[np.isfinite(change)])
+        farthest = Spot(float(source[own.place[1], own.place[0]]), *own.place)
         spots = (before.hottest, after.hottest, before.coldest, after.coldest)
-        warmth = _temperatures(numbers, own, kelvin, thermometer, spots)
-    return Fidelity(numbers.unit, before.pixels, *own.figures(), *spots, outside, beyond, *warmth)
+        noise = estimate_noise(source, numbers.dtype, gaps)
+        warmth = _temperatures(numbers, kelvin, thermometer, (farthest.value, own.largest), spots)
+    changes = (*own.figures(), own.largest)
+    return Fidelity(
+        numbers.unit, before.pixels, *changes, farthest, noise, *spots, outside, beyond, *warmth
+    )
+
+
+def estimate_noise(
+    source: Values, dtype: np.dtype[Any], gaps: NDArray[np.bool_] | None = None
+) -> float:
+    """The standard deviation of a picture's noise, in its own unit.
+
+    From the median size of second differences along rows and down columns, the greater of both, so
+    that stripes are part of it; edges are too few to count. Never less than what rounding leaves.
+    """
+    height, width = source.shape
+    step = max(1, height * width // NOISE_PIXELS)
+    found = [math.sqrt(1 / 12) if dtype.kind in "iu" else 0.0]
+    for axis in (0, 1):
+        if source.shape[axis] < 3:
+            continue
+        lines = np.s_[:, ::step] if axis == 0 else np.s_[::step]
+        curved = np.diff(source[lines], 2, axis)
+        if gaps is not None:
+            touched = sum(
+                gaps[lines].take(range(at, source.shape[axis] - 2 + at), axis) for at in range(3)
+            )
+            curved = curved[~np.asarray(touched, bool)]
+        if curved.size:
+            found.append(float(np.median(np.abs(curved))) / (MEDIAN_SIZE * math.sqrt(6)))
+    return max(found)
 
 
 def as_written(values: Values, dtype: np.dtype[Any]) -> Values:
@@ -192,16 +240,19 @@ def as_written(values: Values, dtype: np.dtype[Any]) -> Values:
 
 def _temperatures(
     numbers: Numbers,
-    own: _Changes,
     kelvin: _Changes,
     thermometer: _Thermometer | None,
+    farthest: tuple[float, float],
     spots: tuple[Spot, ...],
 ) -> tuple[float | None, ...]:
-    """The last seven of a `Fidelity`."""
+    """The last eight of a `Fidelity`; `farthest` is the pixel that changed most, and by what."""
     if thermometer is None or not kelvin.pixels:
-        return (None,) * 7
-    degrees = thermometer.read(np.array([spot.value for spot in spots], np.float32))
-    return (*kelvin.figures(), *(float(t) if np.isfinite(t) else None for t in degrees))
+        return (None,) * 8
+    old = float(as_written(np.array(farthest[:1], np.float32), numbers.dtype)[0])
+    values = [old, old + farthest[1], *(spot.value for spot in spots)]
+    cold, warm, *degrees = thermometer.read(np.array(values, np.float32)).tolist()
+    known = [float(t) if np.isfinite(t) else None for t in (warm - cold, *degrees)]
+    return (*kelvin.figures(), *known)
 
 
 class _Extremes:
@@ -238,10 +289,22 @@ class _Changes:
         self._held: list[Values] = []
         self._count = 0
         self._floor = np.float32(-1)  # the least that is held, once there are enough
+        self.largest, self.place = 0.0, (0, 0)  # and its column and row
 
-    def add(self, change: Values) -> None:
-        """Changes `(N,)`; they are overwritten."""
+    def add(
+        self,
+        change: Values,
+        width: int = 0,
+        rows: slice = slice(0, 0),
+        kept: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Changes `(N,)`, overwritten; and where they are, for whoever asks for the place."""
         self.pixels += change.size
+        if change.size and width:
+            at = max((int(change.argmax()), int(change.argmin())), key=lambda i: abs(change[i]))
+            if abs(change[at]) > abs(self.largest) or self.pixels == change.size:
+                spot = _spot(0.0, at, width, rows, kept)
+                self.largest, self.place = float(change[at]), (spot.x, spot.y)
         self._total += float(change.sum(dtype=np.float64))
         np.abs(change, out=change)
         self._sizes += float(change.sum(dtype=np.float64))
@@ -249,8 +312,8 @@ class _Changes:
         self._held.append(large)
         self._count += large.size
         if self._count >= 2 * self._most:
-            kept = self._largest(self._most)
-            self._held, self._count, self._floor = [kept], kept.size, kept[0]
+            held = self._largest(self._most)
+            self._held, self._count, self._floor = [held], held.size, held[0]
 
     def figures(self) -> tuple[float, float, float]:
         """`mean_shift`, `mean_change` and `p999_change`."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from deal_cli.engine.fidelity.measure import Fidelity, Numbers, Unit
 from deal_cli.imaging.frame import Frame
-from deal_cli.jobs.flight.group import Group, Seen
+from deal_cli.jobs.flight.group import Group, Reasons, Seen
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,13 +24,19 @@ WIDTH = 120  # characters that the table may take
 ROWS = 12  # kinds of picture with a row of their own; further sizes share one
 LISTED = 8  # files named below the table
 OTHER_SIZES = "other sizes"
-SPARED = ("s", "coldest", "outside")  # columns left out, in this order, where a line is too long
+SPARED = (
+    "s",
+    "coldest",
+    "outside",
+    "largest",
+)  # columns left out, in this order, where a line is too long
 TITLES = {
     "kind": "kind",
     "files": "files",
     "unit": "unit",
     "shift": "mean shift\n(worst)",
     "change": "99.9 % within\n(worst)",
+    "largest": "largest\nchange",
     "hottest": "hottest\nbefore → after",
     "coldest": "coldest\nbefore → after",
     "outside": "pixels\noutside",
@@ -141,14 +148,28 @@ class Flight:
     def _notable(self) -> list[str]:
         """A line for each file that stands out, the reasons beside it."""
         reasons: dict[str, list[str]] = {}
+        alarms = [alarm for g in self._groups.values() if (alarm := g.alarm()) is not None]
+        for _, name, reason in sorted(alarms, key=lambda alarm: -alarm[0]):
+            reasons.setdefault(name, []).append(reason)
         # The first reason of every row before the second of any.
-        for ranked in itertools.zip_longest(*(g.notable() for g in self._groups.values())):
+        for ranked in itertools.zip_longest(*self._standing_out()):
             for name, reason in filter(None, ranked):
                 reasons.setdefault(name, []).append(reason)
         lines = [f"  {_printable(name)}: {'; '.join(why)}" for name, why in reasons.items()]
         if len(lines) > LISTED:
             lines = [*lines[:LISTED], f"  and {len(lines) - LISTED} more"]
         return ["Look at these first:", *lines] if lines else []
+
+    def _standing_out(self) -> Iterator[Reasons]:
+        """What stands out in every row; the hottest and the coldest are those of all rows."""
+        ends: dict[Unit | None, list[tuple[float, float]]] = {}
+        for (_, unit), group in self._groups.items():
+            if group.ends is not None:
+                ends.setdefault(unit, []).append(group.ends)
+        for (_, unit), group in self._groups.items():
+            hottest = group.ends and group.ends[0] == max(hot for hot, _ in ends[unit])
+            coldest = group.ends and group.ends[1] == min(cold for _, cold in ends[unit])
+            yield group.notable(bool(hottest), bool(coldest))
 
 
 def _printable(name: str) -> str:

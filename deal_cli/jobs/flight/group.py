@@ -13,12 +13,16 @@ from dataclasses import dataclass, field
 from deal_cli.engine.fidelity.measure import Fidelity, Spot, Unit
 
 NOTABLE_GREY = 1.0  # grey levels by which the mean of an 8-bit picture may move unmentioned
+ALARM = 10.0  # times a picture's own noise: a change that is worth a look whatever else
 FAR = 1.5  # times the median: a 99.9th percentile that is worth a name
 NONE = "–"
 STEPS = {Unit.GREY: "levels", Unit.COUNTS: "counts", Unit.OWN: "", Unit.CELSIUS: "K"}
 LEVELS = {**STEPS, Unit.CELSIUS: "°C"}
 PLACES = {Unit.CELSIUS: (3, 2, 1)}  # decimals of a shift, a change, a level
 WHOLE = (2, 0, 0)
+
+
+Reasons = list[tuple[str, str]]  # a file's name, and why it stands out
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,9 @@ class Seen:
     Attributes:
         name: the file's.
         unit: `CELSIUS` wherever all temperatures are known, else the file's own.
-        shift: `mean_shift` in that unit, as `change`, its `p999_change`.
+        shift: `mean_shift` in that unit, as `change`, its `p999_change`, and `largest`.
+        largest_at: where the largest change is.
+        alarm: the largest change in units of the picture's own noise.
         hottest: before and after, as `coldest`.
         hottest_at: where that was before, as `coldest_at`.
         outside: pixels outside the source's range; `beyond` by how much in the file's own unit.
@@ -38,6 +44,9 @@ class Seen:
     unit: Unit
     shift: float
     change: float
+    largest: float
+    largest_at: Spot
+    alarm: float
     hottest: tuple[float, float]
     coldest: tuple[float, float]
     hottest_at: Spot
@@ -49,7 +58,8 @@ class Seen:
     def of(cls, name: str, told: Fidelity) -> Seen:
         """The figures that a person wants of these."""
         warm = (
-            *(told.mean_shift_k, told.p999_change_k, told.hottest_before_c, told.hottest_after_c),
+            *(told.mean_shift_k, told.p999_change_k, told.largest_change_k),
+            *(told.hottest_before_c, told.hottest_after_c),
             *(told.coldest_before_c, told.coldest_after_c),
         )
         spots = (
@@ -59,14 +69,18 @@ class Seen:
         figures = [figure for figure in warm if figure is not None]
         unit = Unit.CELSIUS
         if len(figures) < len(warm):
-            figures = [told.mean_shift, told.p999_change, *(spot.value for spot in spots)]
+            figures = [told.mean_shift, told.p999_change, told.largest_change]
+            figures += [spot.value for spot in spots]
             unit = told.unit
-        shift, change, hot, hot_after, cold, cold_after = figures
+        shift, change, largest, hot, hot_after, cold, cold_after = figures
         return cls(
             name,
             unit,
             shift,
             change,
+            largest,
+            told.largest_at,
+            abs(told.largest_change) / told.noise if told.noise else 0.0,
             (hot, hot_after),
             (cold, cold_after),
             told.hottest_before,
@@ -95,6 +109,11 @@ class Seen:
     def change_text(self) -> str:
         """A text such as "0.84": hundredths of a kelvin, whole counts."""
         return _rounded(self.change, 1, self.unit)
+
+    def largest_text(self) -> str:
+        """A text such as "-8.67": hundredths of a kelvin, whole counts, with its sign."""
+        text = _rounded(self.largest, 1, self.unit)
+        return text if text.startswith("-") else f"+{text}"
 
     def hottest_text(self) -> str:
         """A text such as "84.2 → 83.9": tenths of a degree, whole counts."""
@@ -130,6 +149,8 @@ class Group:
     _changes: Counter[float] = field(default_factory=Counter)  # to four digits
     _shift: _Pick = field(default_factory=_Pick)
     _change: _Pick = field(default_factory=_Pick)
+    _largest: _Pick = field(default_factory=_Pick)
+    _alarm: _Pick = field(default_factory=_Pick)
     _hottest: _Pick = field(default_factory=_Pick)
     _coldest: _Pick = field(default_factory=_Pick)
     _moved: _Pick = field(default_factory=_Pick)
@@ -147,6 +168,8 @@ class Group:
         self._changes[float(f"{seen.change:.4g}")] += 1
         self._shift.offer(abs(seen.shift), seen)
         self._change.offer(seen.change, seen)
+        self._largest.offer(abs(seen.largest), seen)
+        self._alarm.offer(seen.alarm, seen)
         self._hottest.offer(seen.hottest[0], seen)
         self._coldest.offer(-seen.coldest[0], seen)
         self._moved.offer(abs(seen.hottest[1] - seen.hottest[0]), seen)
@@ -155,7 +178,9 @@ class Group:
 
     def cells(self) -> dict[str, str]:
         """What the row says, by column."""
-        cells = dict.fromkeys(("unit", "shift", "change", "hottest", "coldest", "outside"), NONE)
+        cells = dict.fromkeys(
+            ("unit", "shift", "change", "largest", "hottest", "coldest", "outside"), NONE
+        )
         cells |= {"files": f"{self.files:,}", "s": f"{self.seconds:.1f}"}
         if self.unit is None or not (self._shift.seen and self._change.seen):
             return cells
@@ -165,26 +190,48 @@ class Group:
             shift += f" ({self._shift.seen.shift_text()})"
             change += f" ({self._change.seen.change_text()})"
         cells |= {"unit": LEVELS[self.unit] or NONE, "shift": shift, "change": change}
+        if self._largest.seen:
+            cells["largest"] = self._largest.seen.largest_text()
         if self._hottest.seen and self._coldest.seen:
             cells["hottest"] = self._hottest.seen.hottest_text()
             cells["coldest"] = self._coldest.seen.coldest_text()
         return cells | {"outside": f"{self._outside:,}"}
 
-    def notable(self) -> list[tuple[str, str]]:
-        """Names of files that stand out of several, and why; of 8 bits only a moved mean."""
+    def alarm(self) -> tuple[float, str, str] | None:
+        """The file whose largest change is farthest above its own noise, if far: how far, why."""
+        seen = self._alarm.seen
+        if seen is None or self.unit is None or self._alarm.rank <= ALARM:
+            return None
+        step = f" {STEPS[self.unit]}".rstrip()
+        text = f"changed by {seen.largest_text()}{step} at {_place(seen.largest_at)}"
+        return self._alarm.rank, seen.name, f"{text}, {self._alarm.rank:.0f} times its own noise"
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Its hottest and its coldest; None where nothing was measured."""
+        hottest, coldest = self._hottest.seen, self._coldest.seen
+        return (hottest.hottest[0], coldest.coldest[0]) if hottest and coldest else None
+
+    def notable(self, hottest_of_all: bool = True, coldest_of_all: bool = True) -> Reasons:
+        """Names of files that stand out of several, and why; of 8 bits only a moved mean.
+
+        Args:
+            hottest_of_all: whether no other row of this unit has a hotter file.
+            coldest_of_all: likewise.
+        """
         if self._measured < 2 or self.unit is None:
             return []
         step, level = (f" {word[self.unit]}".rstrip() for word in (STEPS, LEVELS))
         grey = self.unit is Unit.GREY
-        told: list[tuple[str, str]] = []
+        told: Reasons = []
         hottest, coldest, moved = self._hottest.seen, self._coldest.seen, self._moved.seen
-        if hottest and not grey:
+        if hottest and hottest_of_all and not grey:
             text = f"{hottest.hottest_text()}{level} at {_place(hottest.hottest_at)}"
             told.append((hottest.name, f"hottest of all, {text}"))
         if moved and moved is not hottest and moved.moves and not grey:
             text = f"{moved.hottest_text()}{level} at {_place(moved.hottest_at)}"
             told.append((moved.name, f"its hottest spot moved most, {text}"))
-        if coldest and not grey:
+        if coldest and coldest_of_all and not grey:
             text = f"{coldest.coldest_text()}{level} at {_place(coldest.coldest_at)}"
             told.append((coldest.name, f"coldest of all, {text}"))
         if (shift := self._shift.seen) and shift.shifts:

@@ -14,7 +14,7 @@ from deal_cli.imaging.frame import Frame
 from deal_cli.imaging.gaps import find_gaps
 from deal_cli.imaging.radiometry.celsius import in_celsius
 from deal_cli.imaging.resize import SCALES, enlarge
-from deal_cli.jobs.flight.group import LEVELS, STEPS, Seen
+from deal_cli.jobs.flight.group import ALARM, LEVELS, STEPS, Seen
 from deal_cli.jobs.page.pack import Shown
 
 #: What is worth a second look, as a share of the picture's own coldest to hottest: of 50 K, a mean
@@ -59,7 +59,7 @@ def show(
         after=new,
         unit=unit,
         figures=(
-            *(() if seen is None else (*_figures(seen), _largest(old, new, seen, celsius))),
+            *(() if seen is None else _figures(seen)),
             *more,
             kind,
         ),
@@ -139,31 +139,24 @@ def _thermometer(numbers: Numbers) -> Celsius | None:
 
 def _figures(seen: Seen) -> Figures:
     step, level = (f" {words[seen.unit]}".rstrip() for words in (STEPS, LEVELS))
-    hot, cold = seen.hottest_at, seen.coldest_at
+    hot, cold, far = seen.hottest_at, seen.coldest_at, seen.largest_at
     return (
         ("mean shift", f"{seen.shift_text()}{step}"),
         ("99.9 % within", f"{seen.change_text()}{step}"),
+        ("largest change", f"{seen.largest_text()}{step} at {far.x},{far.y}"),
         ("hottest", f"{seen.hottest_text()}{level} at {hot.x},{hot.y}"),
         ("coldest", f"{seen.coldest_text()}{level} at {cold.x},{cold.y}"),
         ("outside its range", f"{seen.outside:,} {'pixel' if seen.outside == 1 else 'pixels'}"),
     )
 
 
-def _largest(before: Values, after: Values, seen: Seen, celsius: Celsius | None) -> tuple[str, str]:
-    """The change of the pixel that moved farthest, and where it lies."""
-    change = np.abs(after - before)
-    y, x = np.unravel_index(np.nanargmax(change), change.shape)
-    ends = np.array([before[y, x], after[y, x]], np.float32)
-    if celsius is not None and seen.unit is Unit.CELSIUS:
-        ends = celsius(ends)
-    moved = replace(seen, shift=float(ends[1]) - float(ends[0])).shift_text()
-    return "largest change", f"{moved} {STEPS[seen.unit]}".rstrip() + f" at {x},{y}"
-
-
 def _warning(seen: Seen) -> str | None:
     """Why a person should look at this one first."""
     span = max(seen.hottest[0] - seen.coldest[0], LEAST_SPAN.get(seen.unit, 0))
     step, level = (f" {words[seen.unit]}".rstrip() for words in (STEPS, LEVELS))
+    if seen.alarm > ALARM:
+        far = seen.largest_at
+        return f"changed by {seen.largest_text()}{step} at {far.x},{far.y}"
     if abs(seen.hottest[1] - seen.hottest[0]) > MOVED_SPOT * span:
         return f"its hottest spot moved, {seen.hottest_text()}{level}"
     if abs(seen.coldest[1] - seen.coldest[0]) > MOVED_SPOT * span:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from deal_cli.engine.fidelity.measure import Numbers
+from deal_cli.engine.fidelity.measure import Numbers, as_written
 from deal_cli.engine.fixed_pattern.pattern import Pattern
 from deal_cli.engine.restorer import Restored, Restorer
 from deal_cli.imaging.frame import Frame
@@ -120,7 +120,10 @@ class Restoration:
         Raises:
             PictureError: as `to_be_written`.
         """
-        return in_celsius(frame) if self.request.unit == "celsius" else frame
+        if self.request.unit != "celsius":
+            return frame
+        # Of the counts that a file would hold, so that all figures are of the same temperatures.
+        return in_celsius(replace(frame, values=as_written(frame.values, frame.dtype)))
 
     def summarise(self, restored: Restored, found: Survey | None) -> Summary:
         """What is worth saying of a restored frame."""
