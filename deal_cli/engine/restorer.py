@@ -380,13 +380,16 @@ class Restorer:
         """
         if not self.wants_tone(dtype) or self._tone_predictor is None or not high > low:
             return None
-        ends = ((end - low) / (high - low) for end in np.percentile(out, PERCENTILES).tolist())
         tone = self._tone_predictor.predict(out, low, high)
-        if self._settings.tone == "restore":
-            return tone.within(*ends)
-        if not tone.confident or used_share(out, low, high) > LITTLE:
-            return None
-        return tone.contrast_only().within(*ends)
+        if self._settings.tone != "restore":
+            if not tone.confident or used_share(out, low, high) > LITTLE:
+                return None
+            tone = tone.contrast_only()
+        if dtype.kind == "f":
+            return tone
+        held = np.iinfo(dtype)
+        ends = [*np.percentile(out, PERCENTILES).tolist(), held.min, held.max]
+        return tone.within(*((end - low) / (high - low) for end in ends))
 
 
 def _padded(edge: int, smallest: int, stride: int) -> int:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 ORDINARY, RARE = 16.0, 24.0  # bulks that a line may span; from here on a closer look counts in full
 CLOSE = 3.5  # bulks that the closer look spans
-FADE = 0.05  # of the span, outside of which a correction is nothing
+FADE = 0.05  # of the span, outside of which nothing is moved outwards
 RAMP = 0.15  # of the closer look's span: where it ends for the sake of others, trust falls to 0
 
 Values = NDArray[np.float32]
@@ -57,16 +57,17 @@ class View:
         np.clip(out, 0, 1, out=out)
 
     def fade(self, correction: Values, values: Values) -> None:
-        """Lessen a correction, in place, of `values` that the line shows as 0 or 1 alike.
+        """Lessen a correction, in place, that would move `values` outside the line farther out.
 
-        What lies outside is not seen, and what is not seen is not for the network to correct: a hot
-        thing keeps its heat.
+        The line shows them as 0 or 1 alike, and what is not seen is not to be sharpened: the
+        hottest things get no hotter. That a dead pixel comes back among its neighbours stays.
         """
         reach = np.float32(FADE) * self.span
         above, below = values - np.float32(self.high), np.float32(self.low) - values
-        excess = np.maximum(above, below, out=above)
-        if excess.size and excess.max() > 0:
-            correction *= np.clip(1 - excess / reach, 0, 1)
+        for excess, outwards in ((above, correction > 0), (below, correction < 0)):
+            if excess.size and excess.max() > 0:
+                share = np.clip(1 - excess / reach, 0, 1)
+                np.multiply(correction, share, out=correction, where=outwards)
 
     def trust(self, values: Values) -> Values:
         """How much the closer look counts at each of `values`: not where it is saturated."""

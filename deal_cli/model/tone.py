@@ -44,15 +44,27 @@ class Tone:
         """The gain alone, which keeps the picture's mean: what is least of a guess."""
         return replace(self, offset=0.0, gamma=1.0)
 
-    def within(self, darkest: float, brightest: float) -> Tone:
-        """The same with as much less gain and offset as keeps both ends in [0, 1]: no clipping."""
-        offset = min(max(self.offset, min(0.0, -darkest)), max(0.0, 1 - brightest))
+    def within(self, darkest: float, brightest: float, least: float, most: float) -> Tone:
+        """The same with as much less gain and offset as clips nothing.
+
+        Args:
+            darkest: the end of a picture, in units of the range, as `brightest`.
+            brightest: both stay between `least` and `most`, if they are there.
+            least: what a file can hold, in units of the range.
+            most: likewise.
+        """
+        offset = min(max(self.offset, min(0.0, least - darkest)), max(0.0, most - brightest))
         limits = [self.gain]
         if brightest > self.pivot:
-            limits.append((1 - self.pivot - offset) / (brightest - self.pivot))
+            limits.append((most - self.pivot - offset) / (brightest - self.pivot))
         if darkest < self.pivot:
-            limits.append((self.pivot + offset) / (self.pivot - darkest))
-        return replace(self, gain=max(min(limits), min(self.gain, 1.0)), offset=offset)
+            limits.append((self.pivot + offset - least) / (self.pivot - darkest))
+        gain = max(min(limits), min(self.gain, 1.0))
+        return (
+            self
+            if (gain, offset) == (self.gain, self.offset)
+            else replace(self, gain=gain, offset=offset)
+        )
 
     def apply(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
         """The map on values in units of the range; monotonic, also outside [0, 1]."""

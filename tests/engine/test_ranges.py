@@ -27,7 +27,8 @@ def together(frames: list[Frame], policy: RangePolicy) -> tuple[float, float] | 
     measured = SequenceRange(policy)
     for one in frames:
         measured.add(one)
-    return measured.result()
+    found = measured.result()
+    return found and found.range
 
 
 # --- one picture ---------------------------------------------------------------------------------
@@ -167,7 +168,8 @@ def test_floats_of_a_long_sequence_are_thinned_and_their_range_stays(
     for values in frames:
         measured.add(frame(values))
         assert sum(part.size for part in measured._kept) <= 5000
-    low, high = measured.result() or (0, 0)
+    found = measured.result()
+    low, high = found.range if found else (0, 0)
     expected = measure_range(frame(np.concatenate(frames)), "auto")
     assert (low, high) == pytest.approx(expected, abs=3)
     # Every frame has as many samples as any other, early or late.
@@ -183,7 +185,8 @@ def test_a_long_sequence_of_floats_keeps_a_narrow_hot_thing_in_its_range() -> No
     together = SequenceRange("auto")
     for _ in range(70):
         together.add(Frame(scene, np.dtype(np.float32)))
-    measured = together.result()
+    found = together.result()
+    measured = found and found.range
     assert measured is not None
     assert measured == pytest.approx(
         measure_range(Frame(scene, np.dtype(np.float32)), "auto"), abs=0.5

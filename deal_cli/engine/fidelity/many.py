@@ -9,7 +9,7 @@ from deal_cli.engine.fidelity.measure import Fidelity
 _MEANS = ("mean_shift", "mean_change")
 _MEANS_K = ("mean_shift_k", "mean_change_k")
 _GREATEST = ("p999_change", "beyond")
-_LARGEST = ("largest_change", "largest_at", "noise", "largest_change_k")  # of one frame
+_LARGEST = ("largest_change", "largest_at", "noise")  # of one frame, as `largest_change_k`
 _GREATEST_K = ("p999_change_k", "hottest_before_c", "hottest_after_c")
 _LEAST_K = ("coldest_before_c", "coldest_after_c")
 _KELVIN = (*_MEANS_K, "largest_change_k", *_GREATEST_K, *_LEAST_K)
@@ -50,7 +50,6 @@ def _added(a: Fidelity, b: Fidelity) -> Fidelity:
     pixels = a.pixels + b.pixels
     warm = all(getattr(one, name) is not None for one in (a, b) for name in _KELVIN)
     figures: dict[str, float | None] = {} if warm else dict.fromkeys(_KELVIN)
-    figures.pop("largest_change_k", None)
     for name in (*_MEANS, *(_MEANS_K if warm else ())):
         figures[name] = (getattr(a, name) * a.pixels + getattr(b, name) * b.pixels) / pixels
     for name in (*_GREATEST, *(_GREATEST_K if warm else ())):
@@ -59,6 +58,8 @@ def _added(a: Fidelity, b: Fidelity) -> Fidelity:
         figures[name] = min(getattr(a, name), getattr(b, name))
     farthest = max(a, b, key=lambda one: abs(one.largest_change))
     largest = {name: getattr(farthest, name) for name in _LARGEST}
+    if warm:
+        figures["largest_change_k"] = farthest.largest_change_k
     return replace(
         a,
         **largest,

@@ -58,6 +58,7 @@ WARM: dict[str, Any] = {
     "mean_shift_k": 0.5,
     "mean_change_k": 1.5,
     "p999_change_k": 2.0,
+    "largest_change_k": 3.0,
     "hottest_before_c": 80.0,
     "hottest_after_c": 79.0,
     "coldest_before_c": -5.0,

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from deal_cli.engine.fidelity.bound import Bound
 from deal_cli.engine.fixed_pattern.pattern import Pattern, load_pattern
 from deal_cli.engine.restorer import Restorer, Settings, Shared
+from deal_cli.engine.view import View
 from deal_cli.errors import ExitCode, OutputError, PictureError, UsageError
 from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.frame import Frame, Metadata
@@ -204,7 +205,7 @@ def shrunk(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return 0.9 * x + np.float32(0.05)
 
 
-SHARED = Shared((6000.0, 14000.0), None)
+SHARED = Shared(View(6000.0, 14000.0), None)
 KEEP = Settings(tone="keep")
 
 

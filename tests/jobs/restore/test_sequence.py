@@ -17,6 +17,7 @@ from deal_cli.engine.fixed_pattern.estimate import sample_count
 from deal_cli.engine.fixed_pattern.pattern import Pattern
 from deal_cli.engine.ranges import measure_range
 from deal_cli.engine.restorer import Restorer, Settings, Shared, open_restorer
+from deal_cli.engine.view import View
 from deal_cli.errors import UsageError
 from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.frame import Frame, Metadata
@@ -84,7 +85,7 @@ def test_a_sequence_has_the_range_of_all_its_frames(plain: Restorer) -> None:
     found = survey(frames, plain, "auto").main
     assert found is not None
     beside = Frame(np.concatenate([f.values for f in frames], 1), frames[0].dtype)
-    assert found.shared.range == measure_range(beside, "auto")
+    assert found.shared.view.range == measure_range(beside, "auto")
     assert found.shared.tone is None
 
 
@@ -95,7 +96,7 @@ def test_the_policy_of_the_range_is_kept(policy: Any, plain: Restorer) -> None:
     assert found is not None
     values = np.stack([f.values for f in frames])
     expected = policy if policy != "image" else (values.min(), values.max())
-    assert found.shared.range == expected
+    assert found.shared.view.range == expected
 
 
 def test_a_policy_that_does_not_fit_the_frames_is_told(plain: Restorer) -> None:
@@ -113,7 +114,7 @@ def test_gaps_alone_have_no_range_and_are_no_error(plain: Restorer) -> None:
     gaps = [Frame(np.full((40, 50), np.nan, np.float32), np.dtype(np.float32))] * 3
     found = survey(gaps, plain, "auto").main
     assert found is not None
-    assert found.shared.range == (0, 0)
+    assert found.shared.view.range == (0, 0)
     assert found.finding is None
     assert np.isnan(plain.restore_batch(gaps, found.shared)[0].frame.values).all()
 
@@ -148,7 +149,7 @@ def test_sixteen_kinds_have_ranges_and_others_are_restored_by_themselves(plain: 
     for frame in frames[:16]:
         common = found.of(frame)
         assert common is not None
-        assert common.shared.range == (frame.values[0, 0], frame.values[0, 0])
+        assert common.shared.view.range == (frame.values[0, 0], frame.values[0, 0])
     assert [found.of(frame) for frame in frames[16:]] == [None] * 24
 
 
@@ -158,12 +159,12 @@ def test_the_restored_frames_are_those_of_a_batch_with_what_they_share() -> None
     found = survey(frames, restorer, "auto", find_pattern=False).main
     assert found is not None
     assert found.finding is None
-    assert found.shared.range not in [measure_range(frame, "auto") for frame in frames]
+    assert found.shared.view.range not in [measure_range(frame, "auto") for frame in frames]
     together = restorer.restore_batch(frames, found.shared)
-    policy = replace(KEEP, range=found.shared.range)
+    policy = replace(KEEP, range=found.shared.view.range)
     same = Restorer(restorer.backend, policy)
     for frame, restored in zip(frames, together, strict=True):
-        assert restored.range == found.shared.range
+        assert restored.range == found.shared.view.range
         alone = same.restore(frame).frame.values
         np.testing.assert_allclose(restored.frame.values, alone, atol=0.5)
     assert not np.array_equal(together[0].frame.values, frames[0].values)
@@ -188,7 +189,7 @@ def test_the_tone_of_a_sequence_is_the_median_of_what_its_frames_ask_for(plain: 
     assert found == replace(tone(2.5), pivot=0.25)
     restorer, _ = asking(plain, "restore", *tones)
     frames = views(5, "uint8")
-    for restored in restorer.restore_batch(frames, Shared((0, 255), found)):
+    for restored in restorer.restore_batch(frames, Shared(View(0, 255), found)):
         assert restored.tone == found
 
 
@@ -288,7 +289,7 @@ def test_a_pattern_leaves_gaps_where_they_were(plain: Restorer) -> None:
         np.delete(freed.values, 3, 0), np.delete(views(1)[0].values, 3, 0), atol=1
     )
     assert 6000 < freed.values[3, 4] < 13000  # filled for the network
-    (done,) = plain.restore_batch([freed], Shared((6000, 12000), None))
+    (done,) = plain.restore_batch([freed], Shared(View(6000, 12000), None))
     np.testing.assert_array_equal(done.frame.values == 0, frame.values == 0)
 
 
