@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-EDGE = 3  # pixels: of the square that a plateau fills around each of its pixels
+EDGE = 3  # pixels, of the least square that a plateau fills
 
 
 def saturated(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
-    """The pixels inside plateaus of the greatest or the least value; None where there are none.
+    """The plateaus of the greatest and of the least value; None where there are none.
 
-    A pixel counts if all around it have the very same value, so that noise which is clipped is none
-    of it, nor is the rim of a plateau, which the lens has mixed with what is beside.
+    A pixel counts that lies in a square of nine of the very same value, so that noise which is
+    clipped here and there is none of it: that is restored.
 
     Args:
         values: `(H, W)`, as read.
@@ -35,9 +35,11 @@ def saturated(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.b
         at = values == np.float32(end)
         if np.count_nonzero(at) < EDGE**2:
             continue
-        inner = cv2.erode(at.astype(np.uint8), np.ones((EDGE, EDGE), np.uint8)).astype(bool)
-        if inner.any():
-            found = inner if found is None else found | inner
+        square = np.ones((EDGE, EDGE), np.uint8)
+        within = cv2.erode(at.astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT)
+        if within.any():
+            plateau = cv2.dilate(within, square).astype(bool)
+            found = plateau if found is None else found | plateau
     return found
 
 

@@ -113,7 +113,7 @@ class Seen:
     def largest_text(self) -> str:
         """A text such as "-8.67": hundredths of a kelvin, whole counts, with its sign."""
         text = _rounded(self.largest, 1, self.unit)
-        return text if text.startswith("-") else f"+{text}"
+        return text if text.startswith("-") or float(text) == 0 else f"+{text}"
 
     def hottest_text(self) -> str:
         """A text such as "84.2 → 83.9": tenths of a degree, whole counts."""

@@ -154,13 +154,13 @@ def _warning(seen: Seen) -> str | None:
     """Why a person should look at this one first."""
     span = max(seen.hottest[0] - seen.coldest[0], LEAST_SPAN.get(seen.unit, 0))
     step, level = (f" {words[seen.unit]}".rstrip() for words in (STEPS, LEVELS))
-    if seen.alarm > ALARM:
-        far = seen.largest_at
-        return f"changed by {seen.largest_text()}{step} at {far.x},{far.y}"
     if abs(seen.hottest[1] - seen.hottest[0]) > MOVED_SPOT * span:
         return f"its hottest spot moved, {seen.hottest_text()}{level}"
     if abs(seen.coldest[1] - seen.coldest[0]) > MOVED_SPOT * span:
         return f"its coldest spot moved, {seen.coldest_text()}{level}"
     if abs(seen.shift) > MOVED_MEAN * span:
         return f"its mean moved by {seen.shift_text()}{step}"
+    if seen.alarm > ALARM:
+        far = seen.largest_at
+        return f"changed by {seen.largest_text()}{step} at {far.x},{far.y}"
     return None

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from command import ROOT, deal
 
-from deal_cli import cli
+from deal_cli.cli import app as cli
 from deal_cli.config import MAX_PIXELS
 from deal_cli.engine.backends import ceilings
 from deal_cli.engine.backends.choice import Request

@@ -33,13 +33,15 @@ def told(
 ) -> Fidelity:
     """The figures of a picture, hottest at 3,4 and coldest at 5,6."""
     spots = (*(Spot(x, 3, 4) for x in hottest), *(Spot(x, 5, 6) for x in coldest))
-    found = Fidelity(unit, 100, shift, abs(shift), change, *spots, outside=0, beyond=0.0)
+    far = (-2 * change, Spot(50.0, 7, 8), 10 * change)  # no more than a fifth of its noise
+    found = Fidelity(unit, 100, shift, abs(shift), change, *far, *spots, outside=0, beyond=0.0)
     return replace(found, **more)
 
 
 def warm(shift: float, change: float, hottest: tuple[float, float], **more: Any) -> Fidelity:
     """The same of a calibrated picture, in kelvin and °C."""
     kelvin = {"mean_shift_k": shift, "mean_change_k": abs(shift), "p999_change_k": change}
+    kelvin["largest_change_k"] = -2 * change
     ends = {"hottest_before_c": hottest[0], "hottest_after_c": hottest[1]}
     return told(**kelvin, **ends, coldest_before_c=-3.14, coldest_after_c=-2.86, **more)
 
@@ -65,7 +67,7 @@ def test_one_calibrated_file_is_one_line_in_degrees() -> None:
     lines = flight(flown("a.jpg", warm(-0.0414, 0.208, (84.24, 83.87), outside=1234))).lines()
     assert len(lines) == 4  # two of titles, a rule, the row
     assert row(lines, "FLIR counts 640x480") == [
-        *("FLIR counts 640x480", "1", "°C", "-0.041", "0.21"),
+        *("FLIR counts 640x480", "1", "°C", "-0.041", "0.21", "-0.42"),
         *("84.2 → 83.9", "-3.1 → -2.9", "1,234", "0.1"),
     ]
 
@@ -77,7 +79,7 @@ def test_figures_of_several_files_are_mean_median_and_worst() -> None:
         flown("c.jpg", told(shift=0.25, change=11, hottest=(899, 700))),
     ).lines()
     assert row(lines, FLIR.name) == [
-        *("FLIR counts 640x480", "3", "counts", "-0.50 (-2.25)", "11 (40)"),
+        *("FLIR counts 640x480", "3", "counts", "-0.50 (-2.25)", "11 (40)", "-80"),
         *("900 → 890", "-5 → -4", "3", "0.3"),
     ]
     assert lines[4:] == [
@@ -117,8 +119,8 @@ def test_each_kind_has_a_row_and_no_row_mixes_units() -> None:
     assert len(rows) == 6
     assert [line.split()[4] for line in rows[:3]] == ["°C", "counts", "counts"]
     assert row(lines, "8-bit 640x512")[2] == "levels"
-    assert rows[4].split()[3:8] == ["–", "+0.00123", "0.456", "36.61", "→"]
-    assert rows[5].split() == ["float32", "4x4", "1", "–", "–", "–", "–", "–", "–", "0.1"]
+    assert rows[4].split()[3:8] == ["–", "+0.00123", "0.456", "-0.912", "36.61"]
+    assert rows[5].split() == ["float32", "4x4", "1", *7 * "–", "0.1"]
 
 
 def test_grey_pictures_with_nothing_remarkable_stay_one_row() -> None:
@@ -137,13 +139,35 @@ def test_what_was_skipped_or_failed_is_counted() -> None:
     assert row(lines, "failed")[:2] == ["failed", "1"]
 
 
+def test_what_changed_far_beyond_its_noise_is_named_first_with_its_place() -> None:
+    quiet = told(largest_change=-99.0, noise=10.0)
+    loud = told(largest_change=-101.0, noise=10.0, largest_at=Spot(0.0, 12, 34))
+    lines = flight(flown("a.jpg", quiet), flown("b.jpg", loud)).lines()
+    assert lines[5] == "  b.jpg: changed by -101 counts at 12,34, 10 times its own noise"
+    assert flight(flown("b.jpg", loud)).lines()[4:] == [
+        "Look at these first:",
+        lines[5],
+    ]
+
+
+def test_the_hottest_of_all_is_that_of_all_kinds() -> None:
+    other = Kind("FLIR counts", "320x240")
+    lines = flight(
+        *(flown(f"{n}.jpg", told(hottest=(800 + n, 800))) for n in range(2)),
+        *(flown(f"{n}.tif", told(hottest=(900 + n, 900)), other) for n in range(2)),
+    ).lines()
+    named = [line for line in lines if "hottest of all" in line]
+    assert len(named) == 1
+    assert named[0].startswith("  1.tif: ")
+
+
 def test_a_flight_of_nothing_is_a_table_of_nothing() -> None:
     assert len(Flight().lines()) == 3
 
 
 def test_nothing_is_minus_zero() -> None:
     lines = flight(flown("a.jpg", warm(-0.0001, 0.0, (-0.04, 0.04)))).lines()
-    assert row(lines, FLIR.name)[3:6] == ["0.000", "0.00", "0.0 → 0.0"]
+    assert row(lines, FLIR.name)[3:7] == ["0.000", "0.00", "0.00", "0.0 → 0.0"]
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_no_line_is_wrapped() -> None:

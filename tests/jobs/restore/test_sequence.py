@@ -65,6 +65,13 @@ def views(count: int, dtype: Any = "uint16", step: int = 9, seed: int = 0) -> li
     ]
 
 
+def faint(count: int) -> list[Frame]:
+    """Views of 8 bits that use a tenth of their range, so that there is room for contrast."""
+    return [
+        replace(frame, values=np.rint(100 + frame.values / 10)) for frame in views(count, "uint8")
+    ]
+
+
 def striped(seed: int = 1, height: int = HEIGHT, width: int = WIDTH) -> Pattern:
     rng = np.random.default_rng(seed)
     offset = rng.normal(0, 80, width) + rng.normal(0, 50, (height, width))
@@ -184,11 +191,11 @@ def tone_of(restorer: Restorer, frames: Sequence[Frame], **options: Any) -> Tone
 def test_the_tone_of_a_sequence_is_the_median_of_what_its_frames_ask_for(plain: Restorer) -> None:
     tones = [tone(gain, pivot=gain / 10) for gain in (2, 9, 3, 2.5, 1)]
     restorer, asked = asking(plain, "restore", *tones)
-    found = tone_of(restorer, views(5, "uint8"))
+    found = tone_of(restorer, faint(5))
     assert len(asked.seen) == 5
     assert found == replace(tone(2.5), pivot=0.25)
     restorer, _ = asking(plain, "restore", *tones)
-    frames = views(5, "uint8")
+    frames = faint(5)
     for restored in restorer.restore_batch(frames, Shared(View(0, 255), found)):
         assert restored.tone == found
 
@@ -199,7 +206,7 @@ def test_a_minority_of_frames_that_ask_for_contrast_gets_none(
 ) -> None:
     tones = [tone(2 + at, at < sure) for at in range(5)]
     restorer, _ = asking(plain, "auto", *tones)
-    found = tone_of(restorer, views(5, "uint8"))
+    found = tone_of(restorer, faint(5))
     assert (found is not None) is given
     if found:
         assert found.gain == np.median([2 + at for at in range(sure)])
