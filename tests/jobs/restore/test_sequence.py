@@ -66,9 +66,9 @@ def views(count: int, dtype: Any = "uint16", step: int = 9, seed: int = 0) -> li
 
 
 def faint(count: int) -> list[Frame]:
-    """Views of 8 bits that use a twentieth of their range, so that there is room for contrast."""
+    """Views of 8 bits that use a fortieth of their range, so that there is room for contrast."""
     return [
-        replace(frame, values=np.rint(90 + frame.values / 20)) for frame in views(count, "uint8")
+        replace(frame, values=np.rint(100 + frame.values / 40)) for frame in views(count, "uint8")
     ]
 
 
