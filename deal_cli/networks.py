@@ -99,6 +99,9 @@ class NetworkConfig:
             begins as nothing.
         fusion: learnt matrices that the gauge blends, to mix the features in front of each
             convolution; 0 mixes nothing.
+        fine: features of the branch at the picture's own size, beside the blocks on the coarser
+            grid of the stride; 0 is none. Weights without it can be trained on with it: it begins
+            as nothing.
         blocks: from input to output.
     """
 
@@ -111,6 +114,7 @@ class NetworkConfig:
     detail_radius: int = 4
     gauge: tuple[str, ...] = ()
     fusion: int = 0
+    fine: int = 0
     blocks: tuple[BlockConfig, ...] = (
         BlockConfig("stm", 5, 3, 1, column=33),
         BlockConfig("ssm", 7, 5, 1, column=33),
@@ -134,6 +138,9 @@ class NetworkConfig:
         if not 0 <= self.fusion <= MOST_FUSION:
             value = short(self.fusion)
             raise ValueError(f"'fusion' is {value}, not a number from 0 to {MOST_FUSION}")
+        if not 0 <= self.fine <= MOST_WIDTH:
+            value = short(self.fine)
+            raise ValueError(f"'fine' is {value}, not a number from 0 to {MOST_WIDTH}")
         if self.fusion and not self.gauge:
             raise ValueError("'fusion' wants a 'gauge', which blends its matrices")
         if len(self.gauge) > MOST_BLOCKS:

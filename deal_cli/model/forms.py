@@ -13,7 +13,9 @@ from deal_cli.networks import NetworkConfig
 
 
 def grown(network: Enhancer, config: NetworkConfig) -> Enhancer:
-    """The same function as a network that has column contexts, gauge and matrices of `config` too.
+    """The same function as a network that has all that can grow of `config` too.
+
+    Column contexts, the gauge, its matrices and fine detail begin as nothing.
 
     Raises:
         ValueError: something else differs, or what is there is not in `config`.
@@ -21,14 +23,21 @@ def grown(network: Enhancer, config: NetworkConfig) -> Enhancer:
     bare = [[replace(b, column=1) for b in c.blocks] for c in (network.config, config)]
     pairs = zip(network.config.blocks, config.blocks, strict=False)
     if (
-        replace(network.config, blocks=config.blocks, gauge=config.gauge, fusion=config.fusion)
+        replace(
+            network.config,
+            blocks=config.blocks,
+            gauge=config.gauge,
+            fusion=config.fusion,
+            fine=config.fine,
+        )
         != config
         or bare[0] != bare[1]
         or network.config.gauge not in ((), config.gauge)
         or network.config.fusion not in (0, config.fusion)
+        or network.config.fine not in (0, config.fine)
         or any(old.column not in (1, new.column) for old, new in pairs)
     ):
-        raise ValueError("the networks differ in more than column contexts, gauge and matrices")
+        raise ValueError("the networks differ in more than what can grow")
     larger = Enhancer(config)
     larger.load_state_dict(network.state_dict(), strict=False)
     return larger

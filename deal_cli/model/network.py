@@ -13,6 +13,7 @@ exports with free height and width.
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,7 @@ class Enhancer(nn.Module):
         self.head = nn.Sequential(
             _conv(config, 3), active, last, nn.Tanh(), nn.PixelShuffle(config.stride)
         )
+        self.fine = FineDetail(config) if config.fine else None
         if config.norm == "scale":
             self._initialise(last)
         self.gauge: Gauge | None = None
@@ -79,6 +81,8 @@ class Enhancer(nn.Module):
             if isinstance(module, ColumnContext):
                 nn.init.zeros_(module.conv.weight)
         nn.init.zeros_(last.weight)
+        if self.fine is not None:
+            nn.init.zeros_(self.fine.last.weight)
 
     def forward(self, x: Tensor, whole: Tensor | None = None) -> Tensor:
         return x + self.correction(x, whole)
@@ -96,14 +100,49 @@ class Enhancer(nn.Module):
     def correction_as_read(self, x: Tensor, reading: Reading | None) -> Tensor:
         """As `correction`, with what the gauge has read; None for a network without one."""
         settings = [UNSET] * (len(self.blocks) + 1) if reading is None else reading.settings
-        h = r = self.stem(x)
+        split, *stem = self.stem
+        cells = h = split(x)
+        for layer in stem:
+            h = layer(h)
+        r = h
         for block, setting in zip(self.blocks, settings, strict=False):
             h, r = block(h, r, setting)
-        first, *rest = self.head
-        out = settings[-1].modulated(first(settings[-1].fused(h, 0)))
-        for layer in rest:
-            out = layer(out)
-        return out
+        first, active, last, bounded, joined = self.head
+        h = active(settings[-1].modulated(first(settings[-1].fused(h, 0))))
+        out = joined(last(h))
+        if self.fine is not None:
+            out = out + self.fine(cells, h)
+        return cast(Tensor, bounded(out))
+
+
+class FineDetail(nn.Module):
+    """What the blocks, on their coarser grid, have no room for: detail at the picture's own pixels.
+
+    The blocks hold `width / stride²` features a pixel. A thin line and the noise beside it want
+    more than that to be told apart, but a small neighbourhood only. Four convolutions at full size
+    see the detail, and half-way what the blocks know of the place. It begins as nothing, so that
+    trained weights can grow it.
+
+    `cells` (of `Cells`) and the head's features `(B, width, H, W)` -> `(B, C, sH, sW)`.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.picture = config.channels * config.stride**2
+        self.stride, fine = config.stride, config.fine
+        self.first = _conv(config, 3, channels=config.channels, out=fine)
+        self.second = _conv(config, 3, channels=fine, out=fine)
+        self.known = _conv(config, 1, out=fine * self.stride**2)
+        self.third = _conv(config, 3, channels=fine, out=fine)
+        self.last = _conv(config, 3, channels=fine, out=config.channels)
+
+    def forward(self, cells: Tensor, features: Tensor) -> Tensor:
+        detail = F.pixel_shuffle(cells[:, : self.picture], self.stride)
+        fine = F.relu(self.first(detail), inplace=True)
+        fine = _joined(self.second(fine), F.pixel_shuffle(self.known(features), self.stride))
+        fine = F.relu(self.third(fine), inplace=True)
+        correction: Tensor = self.last(fine)
+        return correction
 
 
 class Cells(nn.Module):

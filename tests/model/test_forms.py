@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deal_cli.model.forms import folded, grown, in_precision
 from deal_cli.model.network import Enhancer, Scale
-from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig
+from deal_cli.networks import NETWORKS, BlockConfig, NetworkConfig, receptive_radius
 
 Make = Callable[[NetworkConfig, int], Enhancer]
 
@@ -92,6 +92,26 @@ def test_a_grown_network_is_the_same_function_until_its_contexts_learn(
     assert context.abs().sum() > 0
 
 
+def test_fine_detail_grows_from_nothing_and_reaches_no_farther(random_network: Make) -> None:
+    small = random_network(SMALL, 4).double()
+    large = grown(small, replace(SMALL, fine=6)).double().eval()
+    x = torch.rand(1, 1, 96, 96, dtype=torch.float64)
+    torch.testing.assert_close(large(x), small(x), rtol=0, atol=0)
+    assert large.fine is not None
+    torch.nn.init.normal_(large.fine.last.weight)
+    torch.testing.assert_close(folded(large)(x), large(x), rtol=0, atol=1e-9)
+    assert not torch.equal(large(x), small(x))
+    x.requires_grad_()
+    large(x)[0, 0, 48, 48].backward()
+    assert x.grad is not None
+    seen = x.grad[0, 0].nonzero() - 48
+    down, across = receptive_radius(large.config)
+    assert seen[:, 0].abs().max() <= down
+    assert seen[:, 1].abs().max() <= across
+    with pytest.raises(ValueError, match="more than what can grow"):
+        grown(large, replace(SMALL, fine=8))
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -104,6 +124,6 @@ def test_a_grown_network_is_the_same_function_until_its_contexts_learn(
         without_columns(SMALL),
     ],
 )
-def test_nothing_but_column_contexts_can_grow(config: NetworkConfig) -> None:
-    with pytest.raises(ValueError, match="more than column contexts"):
+def test_nothing_else_can_grow(config: NetworkConfig) -> None:
+    with pytest.raises(ValueError, match="more than what can grow"):
         grown(Enhancer(SMALL), config)

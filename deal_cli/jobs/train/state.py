@@ -110,7 +110,8 @@ def first_state(config: TrainConfig, init: str | None, device: torch.device) -> 
             if given.config == config.generator:
                 generator, start = given, f"{start}, and the generator beside them"
     network = placed(network, device, torch.float32)
-    last = {id(p) for p in network.head[2].parameters()}
+    ends = [network.head[2]] + ([] if network.fine is None else [network.fine.last])
+    last = {id(p) for end in ends for p in end.parameters()}
     groups = [
         {"params": [p for p in network.parameters() if id(p) not in last], "rate_factor": 1.0},
         {"params": [p for p in network.parameters() if id(p) in last], "rate_factor": HEAD_RATE},
