@@ -18,7 +18,9 @@ from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import UsageError
 from deal_cli.imaging import grey
 from deal_cli.imaging.files import read_frame, write_frame
+from deal_cli.imaging.formats import Pixels
 from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.reading import ByteOrder, Nodata, ReadAs, frame_of
 from deal_cli.imaging.whole import exists, make_folder
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def open_restorer(
     pattern: Path | str | None = None,
     unit: Literal["counts", "celsius"] = "counts",
     max_pixels: int = MAX_PIXELS,
+    nodata: Nodata = "auto",
 ) -> Restorer:
     """Load weights and a backend, once for as many pictures as there are.
 
@@ -61,6 +64,8 @@ def open_restorer(
         pattern: a file of `--save-pattern`, to take off every picture.
         unit: what radiometric pictures come back in.
         max_pixels: larger pictures are refused.
+        nodata: the number that stands where nothing was measured; `auto`: what files declare, and
+            what is found; `none`: every number is a measurement.
 
     Raises:
         UsageError: an option that makes no sense; the message names the command's flag.
@@ -87,7 +92,7 @@ def open_restorer(
             engine=Request(backend, weights),
             settings=settings,
             scale=scale,
-            max_pixels=max_pixels,
+            read_as=ReadAs(max_pixels=max_pixels, nodata=nodata),
             unit=unit,
             sequence=sequence,
             find_pattern=fixed_pattern == "auto",
@@ -155,7 +160,8 @@ class Restorer:
         else:
             array = np.asarray(pictures)
             stacked = array.ndim == 3
-            frames = [_frame(picture) for picture in (array if stacked else [array])]
+            nodata = self.request.read_as.nodata
+            frames = [_frame(picture, nodata) for picture in (array if stacked else [array])]
         restored, fidelity = self._restored(frames, as_sequence=bool(stacked))
         out: Any = restored[0]
         if stacked is not None:
@@ -186,13 +192,31 @@ class Restorer:
         return written, told.result()
 
 
-def read(path: Path | str, *, luminance: bool = False, max_pixels: int = MAX_PIXELS) -> Frame:
+def read(
+    path: Path | str,
+    *,
+    luminance: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    nodata: Nodata = "auto",
+    byte_order: ByteOrder = "auto",
+    band: int | None = None,
+) -> Frame:
     """One picture of a file, in the file's own numbers, with its metadata and calibration.
+
+    Args:
+        path: the file.
+        luminance: turn false colour into its luminance.
+        max_pixels: a larger picture is refused.
+        nodata: as `open_restorer` has it.
+        byte_order: of sixteen bits: `stored`, `swapped`, or `auto`, which refuses what is a
+            picture only with its bytes swapped.
+        band: the channel that holds the picture, from 1, where there are several.
 
     Raises:
         PictureError: it cannot be read, or not rightly; the message names the file and the cause.
     """
-    return read_frame(Path(path), luminance=luminance, max_pixels=max_pixels)
+    read_as = ReadAs(luminance, max_pixels, nodata, byte_order, band)
+    return read_frame(Path(path), read_as)
 
 
 def write(frame: Frame, path: Path | str, *, overwrite: bool = False) -> None:
@@ -247,7 +271,7 @@ def restore_files(
         out=str(out),
         recursive=recursive,
         overwrite=overwrite,
-        luminance=luminance,
+        read_as=replace(restorer.request.read_as, luminance=luminance),
         compression=compression,
         codec=codec,
     )
@@ -255,11 +279,10 @@ def restore_files(
     return Batch(planned, replace(restorer.restoration, request=request), restorer.choice).run()
 
 
-def _frame(array: Array) -> Frame:
+def _frame(array: Array, nodata: Nodata) -> Frame:
     if array.ndim != 2:
         raise UsageError(
             f"an array of the shape {array.shape}",
             remedy="give (H, W), or (N, H, W) for a sequence",
         )
-    values, dtype = grey.to_values(array)
-    return Frame(values, dtype)
+    return frame_of(Pixels(array), ReadAs(nodata=nodata, byte_order="stored"))

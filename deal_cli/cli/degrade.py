@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from deal_cli.cli.options import Luminance, MaxPixels, Overwrite, Quiet, Recursive, RowsAsJson
+from deal_cli.cli.options import (
+    Band,
+    ByteOrder,
+    Luminance,
+    MaxPixels,
+    NoData,
+    Overwrite,
+    Quiet,
+    Recursive,
+    RowsAsJson,
+)
 from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import ExitCode
 
@@ -50,6 +60,9 @@ def degrade(
     weights: Annotated[
         str, typer.Option(help="Of the generator: a bundled name or a .safetensors file.")
     ] = "generator",
+    nodata: NoData = "auto",
+    byte_order: ByteOrder = "auto",
+    band: Band = None,
     luminance: Luminance = False,
     max_pixels: MaxPixels = MAX_PIXELS,
     overwrite: Overwrite = False,
@@ -58,6 +71,7 @@ def degrade(
 ) -> None:
     """Degrade pictures, or drawn scenes, as the degradation generator chooses."""
     from deal_cli.engine.backends.choice import Request
+    from deal_cli.imaging.reading import ReadAs, parse_nodata
     from deal_cli.jobs.degrade.plan import DegradeRequest
     from deal_cli.jobs.degrade.run import open_batch
     from deal_cli.jobs.display import DegradeReport, Display
@@ -73,8 +87,7 @@ def degrade(
         pairs,
         replay,
         recursive,
-        luminance,
-        max_pixels,
+        ReadAs(luminance, max_pixels, parse_nodata(nodata), byte_order, band),
         overwrite,
     )
     with Display(quiet=quiet) as display:

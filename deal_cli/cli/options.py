@@ -26,6 +26,24 @@ Recursive = Annotated[
 ]
 Luminance = Annotated[bool, typer.Option(help="Turn false colour into its luminance.")]
 MaxPixels = Annotated[int, typer.Option(help="Refuse larger pictures before decoding them.")]
+NoData = Annotated[
+    str,
+    typer.Option(
+        metavar="VALUE",
+        help="What stands where nothing was measured: a number; auto, what files declare and what "
+        "is found; none, every number is a measurement.",
+    ),
+]
+ByteOrder = Annotated[
+    Literal["auto", "stored", "swapped"],
+    typer.Option(
+        help="Of 16-bit pictures; auto refuses what is a picture only with its bytes swapped."
+    ),
+]
+Band = Annotated[
+    int | None,
+    typer.Option(help="Which of several bands to take, from 1.", show_default="the only one"),
+]
 Overwrite = Annotated[bool, typer.Option(help="Replace outputs that exist.")]
 Split = Annotated[
     bool, typer.Option("--split", help="Put the page's pictures beside it, for hundreds of them.")

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from deal_cli.cli.options import Luminance, MaxPixels, Overwrite, Quiet, Recursive, Split
+from deal_cli.cli.options import (
+    Band,
+    ByteOrder,
+    Luminance,
+    MaxPixels,
+    NoData,
+    Overwrite,
+    Quiet,
+    Recursive,
+    Split,
+)
 from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import ExitCode
 
@@ -23,18 +33,23 @@ def report(
     ),
     split: Split = False,
     recursive: Recursive = False,
+    nodata: NoData = "auto",
+    byte_order: ByteOrder = "auto",
+    band: Band = None,
     luminance: Luminance = False,
     max_pixels: MaxPixels = MAX_PIXELS,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Write one page that shows pictures before and after, whatever restored them."""
+    from deal_cli.imaging.reading import ReadAs, parse_nodata
     from deal_cli.jobs.display import Display
     from deal_cli.jobs.report.run import ReportRequest
     from deal_cli.jobs.report.run import report as run
 
+    read_as = ReadAs(luminance, max_pixels, parse_nodata(nodata), byte_order, band)
     request = ReportRequest(
-        before, after, out, split, recursive, luminance, max_pixels, overwrite, (*sys.argv[1:],)
+        before, after, out, split, recursive, read_as, overwrite, (*sys.argv[1:],)
     )
     with Display(quiet=quiet) as display:
         made = run(request, display.progress)

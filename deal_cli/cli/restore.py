@@ -10,8 +10,11 @@ import typer
 
 from deal_cli.cli.options import (
     Backend,
+    Band,
+    ByteOrder,
     Luminance,
     MaxPixels,
+    NoData,
     Overwrite,
     Quiet,
     Recursive,
@@ -87,6 +90,9 @@ def restore(
     strength: Annotated[
         float, typer.Option(help="Share of the way to the restored picture, 0 to 1.")
     ] = 1.0,
+    nodata: NoData = "auto",
+    byte_order: ByteOrder = "auto",
+    band: Band = None,
     luminance: Luminance = False,
     max_pixels: MaxPixels = MAX_PIXELS,
     report: Annotated[
@@ -105,6 +111,7 @@ def restore(
     from deal_cli.engine.fidelity.bound import parse_bound
     from deal_cli.engine.ranges import parse_range
     from deal_cli.engine.restorer import Settings
+    from deal_cli.imaging.reading import ReadAs, parse_nodata
     from deal_cli.jobs.display import Display, RestoreReport
     from deal_cli.jobs.page.page import check_page
     from deal_cli.jobs.report.run import RunPage, facts_of_engine, facts_of_run, facts_of_settings
@@ -123,10 +130,9 @@ def restore(
             bound=parse_bound(max_change) if max_change is not None else None,
         ),
         scale=scale,
-        luminance=luminance,
+        read_as=ReadAs(luminance, max_pixels, parse_nodata(nodata), byte_order, band),
         recursive=recursive,
         overwrite=overwrite,
-        max_pixels=max_pixels,
         unit=unit,
         compression=compression,
         codec=codec,

@@ -239,7 +239,7 @@ def _prepare(frame: Frame, range_: tuple[float, float]) -> _Work:
     low, high = range_
     if high - low > float(np.finfo(np.float32).max):
         raise PictureError("spans more than float32 holds", remedy="scale its numbers first")
-    source, gaps = fill_gaps(frame.values, frame.metadata.nodata)
+    source, gaps = fill_gaps(frame.values, frame.metadata.nodata, frame.absent)
     if not np.float32(high - low) > 0:
         return _Work(frame, source, gaps, range_, None)
     unit = source - np.float32(low)

@@ -164,7 +164,7 @@ def _fixed(dtype: np.dtype, policy: RangePolicy) -> tuple[float, float] | None:
 
 def _measured(frame: Frame) -> Values:
     """The pixels that hold a measurement, `(H, W)` or `(1, N)`."""
-    gaps = find_gaps(frame.values, frame.metadata.nodata)
+    gaps = find_gaps(frame.values, frame.metadata.nodata, frame.absent)
     return frame.values if gaps is None else frame.values[~gaps][None]
 
 

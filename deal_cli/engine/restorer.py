@@ -47,6 +47,7 @@ TILE = 1024  # pixels, halos included
 CORE_PIXELS, CUDA_PIXELS = 2**17, 2**22
 LARGEST_BATCH = 64  # pictures
 READ_PIXELS = 2**20  # of a picture, that a gauge reads
+SPARSE = 3  # rows and columns, of which one is looked at for how much of the range is used
 SMALLEST_CORE = 32  # pixels of a tile's edge that must remain between its halos
 
 Values = NDArray[np.float32]
@@ -96,6 +97,7 @@ class Restored:
         range: the source values that became 0 and 1.
         tone: the map that was applied; None when tone was kept.
         fidelity: how far it is from its source; None where no pixel holds a measurement.
+        used: how much of its range the source uses, 0 to 1; None where the range is measured.
     """
 
     frame: Frame
@@ -103,6 +105,7 @@ class Restored:
     range: tuple[float, float]
     tone: Tone | None
     fidelity: Fidelity | None
+    used: float | None = None
 
 
 def open_restorer(request: Request, settings: Settings) -> tuple[Restorer, Choice]:
@@ -251,7 +254,7 @@ class Restorer:
     def _prepare(self, frame: Frame, shared: Shared | None) -> _Work:
         view = shared.view if shared else measure_view(frame, self._settings.range)
         read = frame.values if frame.original is None else frame.original
-        original, gaps = fill_gaps(read, frame.metadata.nodata)
+        original, gaps = fill_gaps(read, frame.metadata.nodata, frame.absent)
         source = original if frame.original is None else frame.values
         out = np.empty_like(source) if view.high > view.low else source.copy()
         return _Work(frame, original, source, gaps, view, out)
@@ -281,7 +284,9 @@ class Restorer:
                 out[kept] = read[kept]
         fidelity = measure(work.original, out, Numbers.of(frame), work.gaps)
         restored = replace(frame, values=out, original=None)
-        return Restored(restored, read, (low, high), tone, fidelity)
+        fixed = frame.dtype == np.uint8 and not work.flat
+        used = used_share(work.original[::SPARSE, ::SPARSE], low, high) if fixed else None
+        return Restored(restored, read, (low, high), tone, fidelity, used)
 
     def _add_corrections(self, works: Sequence[_Work]) -> None:
         """Write `source (H, W)` plus the network's correction into every `out`, tile by tile."""

@@ -14,19 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import PictureError, UsageError
 from deal_cli.imaging import grey
 from deal_cli.imaging.formats import TRUNCATED_REMEDY, Pixels, bmp, jpeg, npy, png, tiff
 from deal_cli.imaging.formats.tiff import COMPRESSIONS, DEFAULT_COMPRESSION
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.reading import frame_of, named
+from deal_cli.imaging.reading import AS_FOUND, ReadAs, frame_of, named
 from deal_cli.imaging.whole import remove_remains, written_whole
 
 __all__ = [
     "COMPRESSIONS",
     "DEFAULT_COMPRESSION",
-    "MAX_PIXELS",
     "PICTURE_SUFFIXES",
     "check_target",
     "decode",
@@ -74,13 +72,12 @@ _HELD = {
 }
 
 
-def read_frame(path: Path, *, luminance: bool = False, max_pixels: int = MAX_PIXELS) -> Frame:
+def read_frame(path: Path, read_as: ReadAs = AS_FOUND) -> Frame:
     """Read one picture of a single grey channel, or of equal channels.
 
     Args:
         path: a PNG, TIFF, JPEG, BMP or `.npy` file, whatever it is called.
-        luminance: turn false colour into its Rec. 601 luma in place of refusing it.
-        max_pixels: a larger picture is refused before memory is taken for it.
+        read_as: what to take its numbers for.
 
     Returns:
         Values `(H, W)` in the file's own numbers, its dtype and metadata. float64 passes through
@@ -91,7 +88,7 @@ def read_frame(path: Path, *, luminance: bool = False, max_pixels: int = MAX_PIX
             cannot be restored rightly.
     """
     with named(path), _opened(path) as stream:
-        return _decode(stream, luminance=luminance, max_pixels=max_pixels)
+        return _decode(stream, read_as)
 
 
 def suffix_for(data: bytes) -> str:
@@ -103,15 +100,13 @@ def suffix_for(data: bytes) -> str:
     return _kind(data)[1]
 
 
-def decode(
-    data: bytes, name: Path | str, *, luminance: bool = False, max_pixels: int = MAX_PIXELS
-) -> Frame:
+def decode(data: bytes, name: Path | str, read_as: ReadAs = AS_FOUND) -> Frame:
     """Read one picture from the bytes of a file; `name` stands for it in errors.
 
     Otherwise like `read_frame`.
     """
     with named(name):
-        return _decode(io.BytesIO(data), luminance=luminance, max_pixels=max_pixels)
+        return _decode(io.BytesIO(data), read_as)
 
 
 def write_frame(frame: Frame, path: Path, *, compression: str = DEFAULT_COMPRESSION) -> None:
@@ -230,10 +225,10 @@ def _kind(head: bytes) -> tuple[Callable[[BinaryIO, int], Pixels], str]:
     )
 
 
-def _decode(stream: BinaryIO, *, luminance: bool, max_pixels: int) -> Frame:
+def _decode(stream: BinaryIO, read_as: ReadAs) -> Frame:
     head = stream.read(16)
     stream.seek(0)
-    return frame_of(_kind(head)[0](stream, max_pixels), luminance=luminance)
+    return frame_of(_kind(head)[0](stream, read_as.max_pixels), read_as)
 
 
 def _encode(frame: Frame, suffix: str, stream: BinaryIO, compression: str) -> None:

@@ -68,6 +68,19 @@ class Metadata:
 
 
 @dataclass(frozen=True, eq=False)
+class Absent:
+    """Pixels that hold no measurement though their file does not say so.
+
+    Attributes:
+        mask: `(H, W)`.
+        told: what they are, such as "20 pixels of -9999".
+    """
+
+    mask: NDArray[np.bool_]
+    told: str
+
+
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One thermal picture.
 
@@ -78,12 +91,14 @@ class Frame:
         metadata: what the file said besides its pixels.
         original: `(H, W)`, the values as they were read, where a fixed pattern was taken off
             `values` since; those are finite then.
+        absent: pixels that hold no measurement, beside NaN and `metadata.nodata`.
     """
 
     values: NDArray[np.float32]
     dtype: np.dtype
     metadata: Metadata = field(default_factory=Metadata)
     original: NDArray[np.float32] | None = None
+    absent: Absent | None = None
 
     def celsius(self) -> NDArray[np.float32]:
         """`(H, W)`, the temperatures of the object in °C, by the calibration of its file.

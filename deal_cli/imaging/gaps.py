@@ -12,26 +12,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal_cli.imaging.frame import Absent
 from deal_cli.imaging.tiling import bands
 
 
-def find_gaps(values: NDArray[np.float32], nodata: float | None = None) -> NDArray[np.bool_] | None:
+def find_gaps(
+    values: NDArray[np.float32], nodata: float | None = None, absent: Absent | None = None
+) -> NDArray[np.bool_] | None:
     """The mask of the pixels that `fill_gaps` fills; None where there are none."""
-    mask: NDArray[np.bool_] | None = None
+    mask = None if absent is None else absent.mask
     # The sum is finite if every pixel is, and asking it costs no mask.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         if not np.isfinite(values.sum(dtype=np.float64)):
-            mask = ~np.isfinite(values)
+            holes = ~np.isfinite(values)
+            mask = holes if mask is None else mask | holes
     if nodata is not None and np.isfinite(nodata):
         with np.errstate(over="ignore"):
-            absent = values == np.float32(nodata)
-        if absent.any():
-            mask = absent if mask is None else mask | absent
+            declared = values == np.float32(nodata)
+        if declared.any():
+            mask = declared if mask is None else mask | declared
     return mask
 
 
 def fill_gaps(
-    values: NDArray[np.float32], nodata: float | None = None
+    values: NDArray[np.float32], nodata: float | None = None, absent: Absent | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
     """Fill pixels without a measurement with the value of the nearest one that has one.
 
@@ -39,12 +43,13 @@ def fill_gaps(
         values: float32 `(H, W)`; never changed.
         nodata: a number that stands for none, beside NaN and the infinities (`Metadata.nodata`);
             pixels count that equal it as float32.
+        absent: further pixels that hold none (`Frame.absent`).
 
     Returns:
         The filled values and the mask of what was filled, bool `(H, W)`. Without gaps: the same
         array and None. A picture with no measured pixel at all is filled with zeros.
     """
-    mask = find_gaps(values, nodata)
+    mask = find_gaps(values, nodata, absent)
     if mask is None:
         return values, None
     if mask.all():

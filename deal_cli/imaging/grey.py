@@ -20,6 +20,9 @@ DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
 #: Rec. 601 luma of R, G, B.
 LUMA = (0.299, 0.587, 0.114)
 
+#: Levels of transparency up to which a fourth channel is that, and no picture: edges are blended.
+MOST_OPACITIES = 48
+
 #: Rows worked on at a time, so that no second full-size picture is made.
 ROWS = 256
 
@@ -30,6 +33,7 @@ def to_values(
     luminance: bool = False,
     tolerance: int = 0,
     nodata: float | None = None,
+    bands: bool = False,
 ) -> tuple[NDArray[np.float32], np.dtype[Any]]:
     """One grey float32 picture from the pixels of a file.
 
@@ -39,6 +43,7 @@ def to_values(
         tolerance: the largest difference between the channels of a pixel that still counts as
             grey, in the array's units (JPEG rounds its colour channels apart).
         nodata: the number that stands for no measurement; float32 may be too coarse for it.
+        bands: whether the channels are called measurements of their own.
 
     Returns:
         The values, float32 `(H, W)` in the array's own units, and the array's dtype in native
@@ -59,13 +64,23 @@ def to_values(
         raise PictureError("holds no pixels", remedy="check how it was made")
     if array.ndim == 2:
         return _as_float32(array, nodata), dtype
-    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
+    if array.ndim != 3 or not array.shape[2] or (array.shape[2] > 4 and not bands):
         raise PictureError(
             f"has the shape {array.shape}, which is not one picture",
             remedy="save each picture to a file of its own",
         )
     channels = array.shape[2]
+    if bands and channels > 1 and _spread_of(array) > tolerance:
+        raise PictureError(
+            f"has {channels} bands, each a picture of its own",
+            remedy=f"give --band 1 to {channels} to choose one",
+        )
     if channels in (2, 4) and not _is_opaque(array[..., -1]):
+        if len(np.unique(array[..., -1])) > MOST_OPACITIES:
+            raise PictureError(
+                f"has a picture in its channel {channels}, where transparency should be",
+                remedy=f"give --band {channels} to restore that, or --band 1 for the first channel",
+            )
         raise PictureError(
             "has transparent pixels, whose values are undefined",
             remedy="flatten it or remove its alpha channel",
@@ -82,6 +97,19 @@ def to_values(
     if spread == 0:
         return _as_float32(colours[..., 0], nodata), dtype
     return _luma(colours, dtype), dtype
+
+
+def band_of(array: NDArray[Any], band: int) -> NDArray[Any]:
+    """One channel, from 1, of `(H, W)` or `(H, W, C)`.
+
+    Raises:
+        PictureError: there is no such channel.
+    """
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if band > channels:
+        has = "one band" if channels == 1 else f"{channels} bands"
+        raise PictureError(f"has {has}, and no band {band}", remedy="leave out --band")
+    return array[..., band - 1] if array.ndim == 3 else array
 
 
 def to_dtype(
@@ -138,6 +166,13 @@ def _as_float32(array: NDArray[Any], nodata: float | None) -> NDArray[np.float32
 def _is_opaque(alpha: NDArray[Any]) -> bool:
     opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
     return bool((alpha == opaque).all())
+
+
+def _spread_of(array: NDArray[Any]) -> float:
+    """The largest difference of any channel from the first."""
+    first = array[..., :1]
+    with np.errstate(invalid="ignore"):
+        return float(np.nanmax(np.abs(array.astype(np.float64) - first), initial=0.0))
 
 
 def _spread(colours: NDArray[Any]) -> float:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from errno import EINVAL
 from pathlib import Path
+from typing import Literal
 
-from deal_cli.errors import PictureError
+from deal_cli.config import MAX_PIXELS
+from deal_cli.errors import PictureError, UsageError
 from deal_cli.imaging import grey
+from deal_cli.imaging.absent import find_absent
+from deal_cli.imaging.byte_order import looks_swapped
 from deal_cli.imaging.formats import TRUNCATED_REMEDY, Pixels
 from deal_cli.imaging.formats.directory import OutsideFileError
 from deal_cli.imaging.frame import Frame
@@ -22,25 +26,96 @@ from deal_cli.imaging.frame import Frame
 LONGEST_REASON = 100
 
 
-def frame_of(pixels: Pixels, *, luminance: bool = False) -> Frame:
+Nodata = Literal["auto", "none"] | float
+ByteOrder = Literal["auto", "stored", "swapped"]
+
+
+@dataclass(frozen=True)
+class ReadAs:
+    """What the numbers of a file are taken for, where the file does not say or is not believed.
+
+    Attributes:
+        luminance: turn false colour into its Rec. 601 luma in place of refusing it.
+        max_pixels: a larger picture is refused before memory is taken for it.
+        nodata: the number that stands where nothing was measured; "auto": what the file declares,
+            and what is found to be no part of the scene (`absent`); "none": every number is a
+            measurement, whatever the file says.
+        byte_order: of sixteen bits; "auto": as they are stored, and refused where they are a scene
+            the other way round only (`byte_order`).
+        band: the channel that holds the picture, from 1; None where there is but one.
+    """
+
+    luminance: bool = False
+    max_pixels: int = MAX_PIXELS
+    nodata: Nodata = "auto"
+    byte_order: ByteOrder = "auto"
+    band: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            cause = f"a limit of {self.max_pixels}"
+            raise UsageError(cause, remedy="--max-pixels takes 1 and more")
+        if self.band is not None and self.band < 1:
+            raise UsageError(f"a band {self.band}", remedy="--band takes 1 and more")
+
+
+AS_FOUND = ReadAs()
+
+
+def parse_nodata(text: str) -> Nodata:
+    """`auto`, `none`, or a number.
+
+    Raises:
+        UsageError: something else.
+    """
+    if text in ("auto", "none"):
+        return text  # type: ignore[return-value]
+    try:
+        return float(text)
+    except ValueError:
+        remedy = "it takes auto, none or a number"
+        raise UsageError(f"'{text}' for --nodata", remedy=remedy) from None
+
+
+def frame_of(pixels: Pixels, read_as: ReadAs = AS_FOUND) -> Frame:
     """One grey picture from what a file or a page holds.
 
     Args:
         pixels: its pixels and what it says beside them.
-        luminance: turn false colour into its Rec. 601 luma in place of refusing it.
+        read_as: what to take them for.
 
     Raises:
-        PictureError: see `grey.to_values`.
+        PictureError: see `grey.to_values`; no such band; or bytes in the wrong order.
     """
     metadata = pixels.metadata
+    if read_as.nodata != "auto":
+        metadata = replace(metadata, nodata=None if read_as.nodata == "none" else read_as.nodata)
+    array = pixels.array
+    if read_as.band is not None:
+        array = grey.band_of(array, read_as.band)
+    if read_as.byte_order == "swapped" and array.dtype.kind in "iu" and array.dtype.itemsize == 2:
+        array = array.byteswap()
+    elif read_as.byte_order == "auto" and array.ndim == 2 and looks_swapped(array):
+        raise PictureError(
+            "looks like noise as it is stored, and like a picture with the two bytes of every "
+            "number swapped",
+            remedy="give --byte-order swapped, or --byte-order stored if it is right as it is",
+        )
     values, dtype = grey.to_values(
-        pixels.array, luminance=luminance, tolerance=pixels.tolerance, nodata=metadata.nodata
+        array,
+        luminance=read_as.luminance,
+        tolerance=pixels.tolerance,
+        nodata=metadata.nodata,
+        bands=pixels.bands,
     )
+    absent = None
+    if read_as.nodata == "auto":
+        absent = find_absent(values, dtype, metadata.nodata)
     profile = metadata.icc_profile
     if pixels.array.ndim == 3 and profile is not None and profile[16:20] != b"GRAY":
         # A profile for colours says nothing about the grey picture that is written.
         metadata = replace(metadata, icc_profile=None)
-    return Frame(values, dtype, metadata)
+    return Frame(values, dtype, metadata, absent=absent)
 
 
 @contextmanager

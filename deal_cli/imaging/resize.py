@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import PictureError
 from deal_cli.imaging.formats import chunks, exif, geotiff, png
-from deal_cli.imaging.frame import Frame, Metadata
+from deal_cli.imaging.frame import Absent, Frame, Metadata
 from deal_cli.imaging.gaps import fill_gaps
 
 SCALES = (1, 2, 4)
@@ -45,19 +45,27 @@ def enlarge(frame: Frame, scale: int, *, max_pixels: int = MAX_PIXELS) -> Frame:
             remedy=f"give a smaller --scale, or --max-pixels {size[0] * size[1]}",
         )
     nodata, metadata = frame.metadata.nodata, _enlarged(frame.metadata, scale)
+    absent = frame.absent
+    if absent is not None:
+        absent = replace(absent, mask=absent.mask.repeat(scale, 0).repeat(scale, 1))
+    enlarged = replace(frame, metadata=metadata, absent=absent)
     if frame.original is None:
-        return replace(frame, values=_bicubic(frame.values, scale, nodata), metadata=metadata)
+        return replace(enlarged, values=_bicubic(frame.values, scale, nodata, frame.absent))
     # Pixels without a measurement were filled when the pattern was taken off the others.
-    values = _bicubic(frame.values, scale, None)
-    original = _bicubic(frame.original, scale, nodata)
-    return replace(frame, values=values, metadata=metadata, original=original)
+    original = _bicubic(frame.original, scale, nodata, frame.absent)
+    return replace(enlarged, values=_bicubic(frame.values, scale), original=original)
 
 
-def _bicubic(values: NDArray[np.float32], scale: int, nodata: float | None) -> NDArray[np.float32]:
+def _bicubic(
+    values: NDArray[np.float32],
+    scale: int,
+    nodata: float | None = None,
+    absent: Absent | None = None,
+) -> NDArray[np.float32]:
     """The values `(H * scale, W * scale)`, with pixels without a measurement as blocks."""
     from PIL import Image
 
-    filled, mask = fill_gaps(values, nodata)
+    filled, mask = fill_gaps(values, nodata, absent)
     size = (values.shape[1] * scale, values.shape[0] * scale)
     large: NDArray[np.float32] = np.array(
         Image.fromarray(filled).resize(size, Image.Resampling.BICUBIC)

@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import OutputError, PictureError
 from deal_cli.imaging import grey
 from deal_cli.imaging.clip import Clip, ClipWriter
@@ -23,7 +22,7 @@ from deal_cli.imaging.formats import TRUNCATED_REMEDY, Pixels, directory, geotif
 from deal_cli.imaging.formats import tiff as tiffs
 from deal_cli.imaging.formats.directory import Link
 from deal_cli.imaging.frame import Frame
-from deal_cli.imaging.reading import frame_of, named
+from deal_cli.imaging.reading import AS_FOUND, ReadAs, frame_of, named
 from deal_cli.imaging.whole import written_whole
 
 if TYPE_CHECKING:
@@ -45,17 +44,14 @@ def is_stack(stream: BinaryIO) -> bool:
 
 
 @contextmanager
-def open_stack(
-    path: Path, *, luminance: bool = False, max_pixels: int = MAX_PIXELS
-) -> Iterator[Clip]:
+def open_stack(path: Path, read_as: ReadAs = AS_FOUND) -> Iterator[Clip]:
     """Open a TIFF of any number of pages; each becomes a `Frame` with its own metadata.
 
     One page at a time is in memory.
 
     Args:
         path: the file.
-        luminance: turn false colour into its Rec. 601 luma in place of refusing it.
-        max_pixels: a larger page is refused before memory is taken for it.
+        read_as: what to take its numbers for.
 
     Raises:
         PictureError: missing, unreadable, or no TIFF with a page; `frames()` raises it for a page
@@ -69,7 +65,7 @@ def open_stack(
             tiff = opened.enter_context(tifffile.TiffFile(stream))
             if next(directory.chain(stream), None) is None:
                 raise PictureError("holds no pages", remedy=TRUNCATED_REMEDY)
-            clip = _Stack(path, stream, tiff, luminance=luminance, max_pixels=max_pixels)
+            clip = _Stack(path, stream, tiff, read_as)
         yield clip
 
 
@@ -99,14 +95,11 @@ def create_stack(
 class _Stack:
     """The pages of an open TIFF."""
 
-    def __init__(
-        self, path: Path, stream: BinaryIO, tiff: TiffFile, *, luminance: bool, max_pixels: int
-    ) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, tiff: TiffFile, read_as: ReadAs) -> None:
         self._path = path
         self._stream = stream
         self._tiff = tiff
-        self._luminance = luminance
-        self._max_pixels = max_pixels
+        self._read_as = read_as
         total, shown, self._whole = _counted(stream)
         # Where there is nothing but previews, they are the pictures.
         self._previews = shown == 0
@@ -130,7 +123,7 @@ class _Stack:
                     return
                 if link.is_reduced and not self._previews:
                     continue
-                frame = frame_of(self._page(link, index), luminance=self._luminance)
+                frame = frame_of(self._page(link, index), self._read_as)
             yield frame
 
     def _page(self, link: Link, index: int) -> Pixels:
@@ -143,17 +136,16 @@ class _Stack:
         page = pages.page_at(self._tiff, link, index)
         if '"truncated": true' in page.description and page.is_shaped:
             raise PictureError("hides further pictures behind it", remedy=pages.SAVE_EACH)
-        return pages.read_page(self._tiff, page, self._stream, self._max_pixels)
+        return pages.read_page(self._tiff, page, self._stream, self._read_as.max_pixels)
 
     def _hidden_frames(self) -> Iterator[Frame]:
         """The only page, and the frames behind it that have no directories."""
         page = self._tiff.pages.first
         for index in range(self._hidden):
             with named(self._path, f"page {index + 1} of {self._hidden}"):
-                pixels = pages.read_page(
-                    self._tiff, page, self._stream, self._max_pixels, hidden=index
-                )
-                frame = frame_of(pixels, luminance=self._luminance)
+                most = self._read_as.max_pixels
+                pixels = pages.read_page(self._tiff, page, self._stream, most, hidden=index)
+                frame = frame_of(pixels, self._read_as)
             yield frame
 
     def _name(self, index: int) -> str:

@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -37,7 +37,7 @@ from deal_cli.jobs.train.budget import spoken
 if TYPE_CHECKING:
     from deal_cli.engine.backends.contract import Facts
     from deal_cli.jobs.degrade.run import Outcome as DegradeOutcome
-    from deal_cli.jobs.restore.outcome import Outcome
+    from deal_cli.jobs.restore.outcome import Outcome, Summary
     from deal_cli.jobs.train.views import Plan
 
 CAUSES = 5  # kinds of failure named in a summary
@@ -127,6 +127,8 @@ class RestoreReport:
         self._causes: Counter[str] = Counter()
         self._flight = Flight()
         self._pictures = 0  # restored, frames of clips among them
+        self._unmoved = self._faint = 0  # files
+        self._absent: list[tuple[Outcome, str]] = []
 
     @property
     def failed(self) -> int:
@@ -157,7 +159,7 @@ class RestoreReport:
         if outcome.status != "planned":
             self._flight.add(outcome.flown())
         if outcome.summary is not None:
-            self._pictures += outcome.summary.frames or 1
+            self._count(outcome, outcome.summary)
         if self._as_json:
             _print(json.dumps(outcome.to_json(facts)))
         elif facts is None and outcome.error is None:  # a rehearsal
@@ -174,11 +176,37 @@ class RestoreReport:
             seconds, output = outcome.seconds, outcome.item.target or "-"
             self._display.say(f"{output}: {outcome.status}, {told}, {seconds:.2f} s")
 
+    def _count(self, outcome: Outcome, summary: Summary) -> None:
+        self._pictures += summary.frames or 1
+        self._unmoved += summary.fidelity is not None and not summary.fidelity.moved
+        self._faint += summary.faint
+        if summary.absent is not None:
+            self._absent.append((outcome, summary.absent))
+
     def _summary(self, seconds: float) -> list[str]:
         """A line for each thing that became of pictures: how many, and what is worth knowing."""
         frames = f"{self._pictures} frames, " if self._pictures != self._counts["restored"] else ""
         done = f"{frames}{seconds:.1f} s, {self._pictures / seconds:.3g} a second"
-        return _counted(self._counts, self._causes, {"restored": done})
+        if self._unmoved:
+            done += f"; {self._unmoved} left as they were, nothing moved beyond rounding"
+        return [*_counted(self._counts, self._causes, {"restored": done}), *self._remarks()]
+
+    def _remarks(self) -> Iterator[str]:
+        """What a user may want to do differently, a line a kind."""
+        files = self._counts["restored"]
+        if self._faint:
+            yield (
+                f"deal: {self._faint} of {files} use little of their range, as they did:"
+                " --tone restore stretches them"
+            )
+        if self._absent:
+            first, what = self._absent[0]
+            others = len(self._absent) - 1
+            more = f" (and in {others} more)" if others else ""
+            yield (
+                f"deal: {first.item.source or '-'}{more}: {what} taken for no measurement and left"
+                " as they are; --nodata none if they are one"
+            )
 
 
 class DegradeReport:

@@ -112,7 +112,7 @@ class Enhancer(nn.Module):
         out = joined(last(h))
         if self.fine is not None:
             out = out + self.fine(cells, h)
-        return cast(Tensor, bounded(out))
+        return cast("Tensor", bounded(out))
 
 
 class FineDetail(nn.Module):

@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.reading import ReadAs
 from deal_cli.imaging.video.reader import open_video
 
 #: FFV1 as recorders write it: intra frames, slices with checksums.
@@ -87,5 +88,5 @@ def neutral(luma: np.ndarray, chroma: int = 128) -> list[np.ndarray]:
 
 def frames_of(path: Path, **options: Any) -> list[Frame]:
     """Every frame of a video."""
-    with open_video(path, **options) as video:
+    with open_video(path, ReadAs(**options)) as video:
         return list(video.frames())

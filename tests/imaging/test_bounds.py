@@ -17,6 +17,7 @@ from PIL import Image
 from deal_cli.errors import PictureError
 from deal_cli.imaging.files import decode
 from deal_cli.imaging.formats import bounds
+from deal_cli.imaging.reading import ReadAs
 
 SIDE = 20000
 
@@ -168,6 +169,6 @@ def test_run_length_bmps_are_read_unless_they_skip_most_of_their_pixels() -> Non
 
 def test_the_limit_says_which_option_lifts_it() -> None:
     with pytest.raises(PictureError) as caught:
-        decode(tiff(SMALL), "x", max_pixels=255)
+        decode(tiff(SMALL), "x", ReadAs(max_pixels=255))
     assert "--max-pixels 256" in str(caught.value)
-    decode(tiff(SMALL), "x", max_pixels=256)
+    decode(tiff(SMALL), "x", ReadAs(max_pixels=256))

@@ -24,6 +24,7 @@ from deal_cli.imaging.files import (
     written_whole,
 )
 from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.reading import ReadAs
 
 LOSSLESS = [
     *[(".png", d) for d in ("uint8", "uint16")],
@@ -138,7 +139,7 @@ def test_damage_is_refused_or_read_and_never_anything_else(
     def check(at: int, noise: bytes) -> None:
         damaged = whole[:at] + noise + whole[at + len(noise) :]
         with contextlib.suppress(PictureError):
-            frame = decode(damaged, "x", luminance=True, max_pixels=10**6)
+            frame = decode(damaged, "x", ReadAs(luminance=True, max_pixels=10**6))
             assert frame.values.ndim == 2
             assert frame.values.dtype == np.float32
 
@@ -199,8 +200,10 @@ def test_content_that_is_no_picture_has_no_suffix(content: bytes) -> None:
 def test_a_declared_size_beyond_the_limit_is_refused_unread() -> None:
     for suffix in PICTURE_SUFFIXES:
         with pytest.raises(PictureError, match="megapixels"):
-            decode(encode(picture("uint8"), suffix), "x", max_pixels=40 * 56 - 1)
-        assert decode(encode(picture("uint8"), suffix), "x", max_pixels=40 * 56).height == 40
+            decode(encode(picture("uint8"), suffix), "x", ReadAs(max_pixels=40 * 56 - 1))
+        assert (
+            decode(encode(picture("uint8"), suffix), "x", ReadAs(max_pixels=40 * 56)).height == 40
+        )
 
 
 def test_pillows_own_limit_does_not_stop_a_large_picture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,6 +373,6 @@ def test_real_false_colour_is_refused_unless_luminance_is_asked_for(
         visible.save(path, exif=visible.getexif(), quality=95)
     with pytest.raises(PictureError, match="--luminance"):
         read_frame(path)
-    frame = read_frame(path, luminance=True)
+    frame = read_frame(path, ReadAs(luminance=True))
     assert frame.values.shape == (480, 640)
     assert frame.metadata.exif

@@ -17,6 +17,7 @@ from PIL import Image
 from deal_cli.errors import OutputError, PictureError
 from deal_cli.imaging.files import decode, encode
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
+from deal_cli.imaging.reading import ReadAs
 
 RNG = np.random.default_rng(11)
 GREY8 = RNG.integers(0, 256, (37, 53), dtype=np.uint8)
@@ -190,7 +191,7 @@ def test_false_colour_is_refused_and_its_luma_is_rec_601() -> None:
     for data in (pillow(colours, "PNG"), pillow(colours, "BMP"), tiff(colours, photometric="rgb")):
         with pytest.raises(PictureError, match="--luminance"):
             decode(data, "x")
-        assert decode(data, "x", luminance=True).values.tolist() == [[76, 150], [29, 0]]
+        assert decode(data, "x", ReadAs(luminance=True)).values.tolist() == [[76, 150], [29, 0]]
 
 
 def test_one_level_apart_is_colour_in_png_and_rounding_in_jpeg() -> None:

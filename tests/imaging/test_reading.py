@@ -14,7 +14,7 @@ from deal_cli.imaging.files import decode
 from deal_cli.imaging.formats import Pixels
 from deal_cli.imaging.formats.directory import OutsideFileError
 from deal_cli.imaging.frame import Metadata
-from deal_cli.imaging.reading import LONGEST_REASON, frame_of, named
+from deal_cli.imaging.reading import LONGEST_REASON, ReadAs, frame_of, named
 from deal_cli.imaging.stack import open_stack
 from deal_cli.imaging.video.reader import open_video
 
@@ -26,7 +26,7 @@ def test_what_a_format_rounds_apart_is_grey_within_its_tolerance_alone() -> None
     assert (frame.values.shape, frame.dtype) == ((1, 2), np.uint8)
     with pytest.raises(PictureError, match="false colour"):
         frame_of(Pixels(NEAR_GREY, tolerance=1))
-    assert frame_of(Pixels(NEAR_GREY), luminance=True).values[0, 1] == 50
+    assert frame_of(Pixels(NEAR_GREY), ReadAs(luminance=True)).values[0, 1] == 50
 
 
 def test_a_profile_of_colours_goes_with_them_and_that_of_greys_stays() -> None:

@@ -23,6 +23,7 @@ from deal_cli.imaging.files import decode
 from deal_cli.imaging.formats import directory, planting, tiff
 from deal_cli.imaging.frame import Frame, Metadata, Resolution, Storage
 from deal_cli.imaging.radiometry.calibration import Radiometry
+from deal_cli.imaging.reading import ReadAs
 from deal_cli.imaging.stack import create_stack, is_stack, open_stack
 
 RNG = np.random.default_rng(29)
@@ -49,7 +50,7 @@ def stored(path: Path, *frames: Frame, **options: Any) -> bytes:
 
 
 def loaded(path: Path, **options: Any) -> list[Frame]:
-    with open_stack(path, **options) as clip:
+    with open_stack(path, ReadAs(**options)) as clip:
         return list(clip.frames())
 
 
@@ -71,7 +72,7 @@ def stacked(array: np.ndarray, **options: Any) -> bytes:
 def until_error(path: Path, **options: Any) -> tuple[list[Frame], str]:
     """The frames before the one that cannot be read, and what is said of that."""
     frames: list[Frame] = []
-    with open_stack(path, **options) as clip, pytest.raises(PictureError) as caught:
+    with open_stack(path, ReadAs(**options)) as clip, pytest.raises(PictureError) as caught:
         frames.extend(clip.frames())
     assert caught.value.file == path
     assert caught.value.remedy

@@ -217,7 +217,7 @@ def test_a_gauge_that_is_there_grows_matrices_and_changes_nothing(random_network
     x = torch.rand(2, 1, 24, 32)
     with torch.no_grad():
         torch.testing.assert_close(fused(x), gauged(x), rtol=0, atol=0)
-    with pytest.raises(ValueError, match="more than column contexts, gauge"):
+    with pytest.raises(ValueError, match="more than what can grow"):
         grown(fused, GAUGED)
 
 
@@ -269,7 +269,7 @@ def test_a_gauge_that_is_there_is_kept_when_contexts_grow(random_network: Make) 
 
 @pytest.mark.parametrize("other", [(), READ[:2], READ[::-1], (*READ, "jpeg")])
 def test_another_gauge_does_not_grow_from_one_that_is_there(other: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="more than column contexts, gauge"):
+    with pytest.raises(ValueError, match="more than what can grow"):
         grown(Enhancer(GAUGED), replace(GAUGED, gauge=other))
 
 

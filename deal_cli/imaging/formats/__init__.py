@@ -27,11 +27,14 @@ class Pixels:
         array: `(H, W)`, or `(H, W, C)` with the channels of `grey.to_values`.
         metadata: what the file says besides its pixels.
         tolerance: the difference between channels that the format's own rounding makes.
+        bands: whether the file calls its channels measurements of their own, neither colours nor
+            transparency.
     """
 
     array: NDArray[Any]
     metadata: Metadata = field(default_factory=Metadata)
     tolerance: int = 0
+    bands: bool = False
 
 
 def truncated() -> PictureError:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 SAVE_EACH = "save each page to a file of its own"
 
 _GREY, _GREY_INVERTED, _RGB, _PALETTE, _YCBCR = 1, 0, 2, 3, 6
-_MOST_CHANNELS = 4
 
 #: The bound of each compression; JPEG is bounded otherwise, and the others hardly at all.
 _RATIOS = {1: 1, 5: bounds.LZW, 8: bounds.DEFLATE, 32773: bounds.PACKBITS, 32946: bounds.DEFLATE}
@@ -111,7 +110,13 @@ def read_page(
         described=not (tiff.is_ome or page.is_ome),
         storage=storage if storage != Storage() else None,
     )
-    return Pixels(array, metadata)
+    return Pixels(array, metadata, bands=_are_bands(page))
+
+
+def _are_bands(page: TiffPage) -> bool:
+    """Whether the channels of a page are neither colours nor transparency."""
+    opacity = {1, 2}  # ExtraSamples: associated and unassociated alpha
+    return page.photometric == _GREY and not opacity.intersection(page.extrasamples)
 
 
 def frames_of(tiff: TiffFile, page: TiffPage) -> int:
@@ -239,11 +244,6 @@ def _check_kind(page: TiffPage) -> None:
         raise PictureError(
             f"has pixels of the kind {name}, which deal does not restore",
             remedy="convert it to 8-bit, 16-bit or float32 grey",
-        )
-    if page.samplesperpixel > _MOST_CHANNELS:
-        raise PictureError(
-            f"has {page.samplesperpixel} channels, which are more than one picture",
-            remedy="save each channel to a file of its own",
         )
     if page.imagedepth > 1:
         raise PictureError("holds more than one picture", remedy=SAVE_EACH)

@@ -37,8 +37,10 @@ def in_celsius(frame: Frame) -> Frame:
     nodata = frame.metadata.nodata
     if nodata is not None and np.isfinite(nodata):
         values[frame.values == np.float32(nodata)] = np.nan
+    if frame.absent is not None:
+        values[frame.absent.mask] = np.nan
     metadata = replace(frame.metadata, nodata=None)
-    return replace(frame, values=values, dtype=DTYPE, metadata=metadata)
+    return replace(frame, values=values, dtype=DTYPE, metadata=metadata, absent=None)
 
 
 def _planck(frame: Frame) -> Planck:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import UsageError
 from deal_cli.imaging.clip import Clip, ClipWriter
 from deal_cli.imaging.contents import Contents
 from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.reading import AS_FOUND, ReadAs
 from deal_cli.imaging.stack import create_stack, open_stack
 from deal_cli.imaging.video.codecs import check_video_target, output_suffix
 from deal_cli.imaging.video.reader import Video, open_video
@@ -23,7 +23,7 @@ CLIP_SUFFIXES = (*STACK_SUFFIXES, ".mkv", ".avi", ".mp4", ".m4v", ".mov")
 
 
 def open_clip(
-    path: Path, contents: Contents, *, luminance: bool = False, max_pixels: int = MAX_PIXELS
+    path: Path, contents: Contents, read_as: ReadAs = AS_FOUND
 ) -> AbstractContextManager[Clip]:
     """Open a file of many frames, as its content says.
 
@@ -31,7 +31,7 @@ def open_clip(
         PictureError: see `open_stack` and `open_video`.
     """
     opened = open_stack if contents.kind == "stack" else open_video
-    return opened(path, luminance=luminance, max_pixels=max_pixels)
+    return opened(path, read_as)
 
 
 def check_clip_target(path: Path, frame: Frame, *, codec: str | None, scale: int = 1) -> None:

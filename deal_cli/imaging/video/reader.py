@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deal_cli.config import MAX_PIXELS
 from deal_cli.errors import PictureError
+from deal_cli.imaging.absent import find_absent
 from deal_cli.imaging.formats import TRUNCATED_REMEDY, check_size
 from deal_cli.imaging.frame import Frame, Metadata
-from deal_cli.imaging.reading import named
+from deal_cli.imaging.reading import AS_FOUND, ReadAs, named
 from deal_cli.imaging.video.containers import Container, container_of, ends_early
 from deal_cli.imaging.video.packets import (
     DamageError,
@@ -81,15 +81,12 @@ class VideoFacts:
 class Video:
     """A video opened for reading; see `open_video`. It is a `Clip`."""
 
-    def __init__(
-        self, path: Path, kind: Container, facts: VideoFacts, *, luminance: bool, max_pixels: int
-    ) -> None:
+    def __init__(self, path: Path, kind: Container, facts: VideoFacts, read_as: ReadAs) -> None:
         self.path = path
         self.facts = facts
         self.count = facts.count
         self._kind = kind
-        self._luminance = luminance
-        self._max_pixels = max_pixels
+        self._read_as = read_as
         self._passes = contextlib.ExitStack()
 
     def frames(self) -> Iterator[Frame]:
@@ -114,10 +111,11 @@ class Video:
         whole = 0
         first: Frame | None = None
         try:
-            with demuxer(self.path, self._kind, self._max_pixels) as container:
+            with demuxer(self.path, self._kind, self._read_as.max_pixels) as container:
                 stream = stream_of(container)
                 decoder = decoder_of(stream, self.path, self._kind)
-                for picture in decoded(container, stream, decoder, self._kind, self._max_pixels):
+                most = self._read_as.max_pixels
+                for picture in decoded(container, stream, decoder, self._kind, most):
                     frame = self._frame(picture, whole + 1, first)
                     first = first or frame
                     yield frame
@@ -129,14 +127,14 @@ class Video:
 
     def _frame(self, decoded: VideoFrame, number: int, first: Frame | None) -> Frame:
         try:
-            check_size(decoded.width, decoded.height, self._max_pixels)
+            check_size(decoded.width, decoded.height, self._read_as.max_pixels)
             if first and (first.height, first.width) != (decoded.height, decoded.width):
                 raise PictureError(
                     f"is {decoded.width}x{decoded.height}, those before it "
                     f"{first.width}x{first.height}",
                     remedy="cut the video there, and restore each part",
                 )
-            values, dtype = picture_of(decoded, luminance=self._luminance)
+            values, dtype = picture_of(decoded, luminance=self._read_as.luminance)
             if first and dtype != first.dtype:
                 raise PictureError(
                     f"is {dtype.name}, those before it {first.dtype.name}",
@@ -147,7 +145,10 @@ class Video:
             raise PictureError(cause, file=self.path, remedy=error.remedy) from error
         base = decoded.time_base
         moment = None if decoded.pts is None or base is None else decoded.pts * base
-        return Frame(values, dtype, Metadata(moment=moment))
+        nodata = self._read_as.nodata
+        declared = nodata if isinstance(nodata, float) else None
+        absent = find_absent(values, dtype, None) if nodata == "auto" else None
+        return Frame(values, dtype, Metadata(moment=moment, nodata=declared), absent=absent)
 
 
 def is_video(head: bytes) -> bool:
@@ -156,21 +157,19 @@ def is_video(head: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def open_video(
-    path: Path, *, luminance: bool = False, max_pixels: int = MAX_PIXELS
-) -> Iterator[Video]:
+def open_video(path: Path, read_as: ReadAs = AS_FOUND) -> Iterator[Video]:
     """Open a video to read its frames, once or several times.
 
     Args:
         path: an AVI, Matroska (WebM), MP4 or MOV file, whatever it is called.
-        luminance: take the luma of false colour in place of refusing it.
-        max_pixels: frames of more pixels are refused before memory is taken for them.
+        read_as: what to take its numbers for.
 
     Raises:
         PictureError: PyAV is not installed; or missing, no file, no video, cut off, without a
             video stream, or of pixels or a compression that is not read.
     """
     kind, early = _look(path)
+    max_pixels = read_as.max_pixels
     try:
         with demuxer(path, kind, max_pixels) as container:
             stream = stream_of(container)
@@ -184,7 +183,7 @@ def open_video(
         raise _damaged(path, str(error), 0) from error
     if early:
         _refuse_if_short(path, kind, max_pixels)
-    video = Video(path, kind, facts, luminance=luminance, max_pixels=max_pixels)
+    video = Video(path, kind, facts, read_as)
     try:
         yield video
     finally:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deal_cli.config import MAX_PIXELS
 from deal_cli.engine.backends.choice import Request
 from deal_cli.errors import DealError, UsageError
 from deal_cli.imaging.contents import glance, picture_suffix
 from deal_cli.imaging.files import PICTURE_SUFFIXES
+from deal_cli.imaging.reading import AS_FOUND, ReadAs
 from deal_cli.jobs.batch.plan import (
     STREAM,
     Item,
@@ -46,8 +46,7 @@ class DegradeRequest:
         pairs: write what was degraded as well, in a folder beside.
         replay: a sidecar to follow instead of N_G.
         recursive: look into the folders below a folder as well.
-        luminance: turn false colour into its luminance in place of refusing it.
-        max_pixels: larger pictures are refused before they are decoded.
+        read_as: what to take the numbers of the files for.
         overwrite: replace outputs that exist.
     """
 
@@ -61,8 +60,7 @@ class DegradeRequest:
     pairs: bool = False
     replay: Path | None = None
     recursive: bool = False
-    luminance: bool = False
-    max_pixels: int = MAX_PIXELS
+    read_as: ReadAs = AS_FOUND
     overwrite: bool = False
 
 

@@ -160,8 +160,7 @@ class Batch:
         if isinstance(task.source, Scene):
             frame = task.source.draw()
         else:
-            limit, luminance = self.request.max_pixels, self.request.luminance
-            frame = read_frame(task.source, luminance=luminance, max_pixels=limit)
+            frame = read_frame(task.source, self.request.read_as)
         check_target(frame, task.target)
         return frame
 

@@ -112,14 +112,14 @@ def compare(name: str, before: Frame, after: Frame) -> Shown:
 
 def _gaps(before: Frame, after: Frame) -> NDArray[np.bool_] | None:
     """Where one of two pictures holds no measurement."""
-    gaps = [find_gaps(frame.values, frame.metadata.nodata) for frame in (before, after)]
+    gaps = (find_gaps(f.values, f.metadata.nodata, f.absent) for f in (before, after))
     known = [mask for mask in gaps if mask is not None]
     return np.logical_or.reduce(known) if known else None
 
 
 def _written(frame: Frame) -> Values:
     """The values as they are written, NaN where nothing was measured."""
-    gaps = find_gaps(frame.values, frame.metadata.nodata)
+    gaps = find_gaps(frame.values, frame.metadata.nodata, frame.absent)
     values = as_written(frame.values, frame.dtype)
     return values if gaps is None else np.where(gaps, np.float32(np.nan), values)
 

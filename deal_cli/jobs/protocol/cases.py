@@ -283,7 +283,7 @@ def _read(path: Path, crop: int | None = None, *, whole: bool = False) -> Frame:
     Gaps are filled from their surroundings; where it is to be `whole`, it may have none.
     """
     frame = read_frame(path)
-    values, gaps = fill_gaps(frame.values, frame.metadata.nodata)
+    values, gaps = fill_gaps(frame.values, frame.metadata.nodata, frame.absent)
     if whole and gaps is not None:
         raise PictureError(
             f"{np.count_nonzero(gaps)} pixels hold no measurement, and what is filled is no truth",

@@ -11,12 +11,12 @@ from datetime import datetime
 from pathlib import Path
 
 import deal_cli
-from deal_cli.config import MAX_PIXELS
 from deal_cli.engine.backends.choice import Choice
 from deal_cli.engine.backends.contract import Facts as EngineFacts
 from deal_cli.errors import DealError, OutputError, UsageError
 from deal_cli.imaging.files import PICTURE_SUFFIXES, read_frame
 from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.reading import AS_FOUND, ReadAs
 from deal_cli.jobs.batch.pipeline import told
 from deal_cli.jobs.batch.plan import STREAM, natural
 from deal_cli.jobs.page.pack import Unshown, pack
@@ -39,8 +39,7 @@ class ReportRequest:
         out: the page.
         split: put the pictures beside the page, not into it.
         recursive: look into the folders below as well.
-        luminance: turn false colour into its luminance.
-        max_pixels: larger pictures are refused before they are decoded.
+        read_as: what to take the numbers of the files for.
         overwrite: replace a page that exists.
         command: as it was typed.
     """
@@ -50,8 +49,7 @@ class ReportRequest:
     out: Path
     split: bool = False
     recursive: bool = False
-    luminance: bool = False
-    max_pixels: int = MAX_PIXELS
+    read_as: ReadAs = AS_FOUND
     overwrite: bool = False
     command: tuple[str, ...] = ()
 
@@ -235,4 +233,4 @@ def _by_name(folder: Path, *, recursive: bool) -> dict[Path, list[Path]]:
 
 
 def _read(path: Path, request: ReportRequest) -> Frame:
-    return read_frame(path, luminance=request.luminance, max_pixels=request.max_pixels)
+    return read_frame(path, request.read_as)

@@ -54,10 +54,7 @@ def _restore(restoration: Restoration, planned: Planned) -> Summary:
     source, target, request = planned.item.source, planned.item.target, restoration.request
     assert source is not None
     assert target is not None
-    opened = open_clip(
-        source, planned.contents, luminance=request.luminance, max_pixels=request.max_pixels
-    )
-    with opened as clip:
+    with open_clip(source, planned.contents, request.read_as) as clip:
         # What cannot be held is refused before any work.
         first = restoration.to_be_written(_first(clip))
         check_clip_target(target, first, codec=request.codec, scale=request.scale)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from deal_cli.engine.backends.contract import Facts
 from deal_cli.engine.fidelity.measure import Fidelity
 from deal_cli.engine.fixed_pattern.estimate import Finding
+from deal_cli.engine.ranges import LITTLE
 from deal_cli.errors import DealError
 from deal_cli.jobs.batch.plan import STREAM, Item
 from deal_cli.jobs.flight.flight import Flown, Kind
@@ -26,6 +27,8 @@ class Summary:
         range: the source values that the network saw as 0 and 1.
         tone: the map applied, if any.
         fidelity: how far it is from its source; of a clip, over all its frames.
+        used: how much of its range the source uses, 0 to 1; None where the range is measured.
+        absent: which pixels hold no measurement though the file does not say so, in words.
         finding: what was found of its sequence's fixed pattern, where somebody looked.
         frames: of a clip; None of a picture.
         shown: for a report, the picture before and after, or some frames of a clip.
@@ -38,9 +41,16 @@ class Summary:
     range: tuple[float, float]
     tone: dict[str, float] | None
     fidelity: Fidelity | None
+    used: float | None = None
+    absent: str | None = None
     finding: Finding | None = None
     frames: int | None = None
     shown: tuple[Packed | Unshown, ...] = ()
+
+    @property
+    def faint(self) -> bool:
+        """Whether the picture uses little of its range, and was left so."""
+        return self.tone is None and self.used is not None and self.used < LITTLE
 
     def __str__(self) -> str:
         low, high = self.range
@@ -48,6 +58,7 @@ class Summary:
         kept = "tone kept" if self.tone is None else "gain {gain:.2f} offset {offset:+.2f}"
         size = f"{frames}{self.width}x{self.height} {self.dtype}, range {low:g}:{high:g}, "
         told = size + kept.format(**self.tone or {})
+        told = told if self.absent is None else f"{told}, without {self.absent}"
         return told if self.fidelity is None else f"{told}, {self.fidelity}"
 
 
@@ -86,7 +97,9 @@ class Outcome:
             "precision": facts.precision if facts else None,
             "weights_sha256": facts.sha256 if facts else None,
             "range": list(done.range) if done else None,
+            "range_used": round(done.used, 4) if done and done.used is not None else None,
             "tone": done.tone if done else None,
+            "absent": done.absent if done else None,
             "fixed_pattern": done.finding.to_json() if done and done.finding else None,
             "fidelity": done.fidelity.to_json() if done and done.fidelity else None,
             "seconds": round(self.seconds, 6),

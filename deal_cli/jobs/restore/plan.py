@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from deal_cli.config import MAX_PIXELS
 from deal_cli.engine.backends.choice import Request
 from deal_cli.engine.restorer import Settings
 from deal_cli.errors import PictureError, UsageError
 from deal_cli.imaging.contents import Contents, glance, picture_suffix
 from deal_cli.imaging.files import COMPRESSIONS, DEFAULT_COMPRESSION, PICTURE_SUFFIXES
+from deal_cli.imaging.reading import AS_FOUND, ReadAs
 from deal_cli.imaging.resize import SCALES
 from deal_cli.imaging.video.clip_files import CLIP_SUFFIXES, check_clip_suffix, clip_suffix
 from deal_cli.imaging.video.codecs import CODECS
@@ -43,10 +43,9 @@ class RestoreRequest:
         engine: backend and weights.
         settings: range, tone, strength, bound.
         scale: 1, 2 or 4: bicubic enlargement before restoring.
-        luminance: turn false colour into its luminance in place of refusing it.
+        read_as: what to take the numbers of the files for.
         recursive: look into the folders below a folder as well.
         overwrite: replace outputs that exist.
-        max_pixels: larger pictures are refused before they are decoded.
         unit: "celsius" turns the counts of a radiometric file into degrees as they are written.
         compression: of TIFFs (see `imaging.files.COMPRESSIONS`).
         codec: of videos (see `create_video`); None is lossless.
@@ -62,10 +61,9 @@ class RestoreRequest:
     engine: Request = Request()
     settings: Settings = Settings()
     scale: int = 1
-    luminance: bool = False
+    read_as: ReadAs = AS_FOUND
     recursive: bool = False
     overwrite: bool = False
-    max_pixels: int = MAX_PIXELS
     unit: Unit = "counts"
     compression: str = DEFAULT_COMPRESSION
     codec: str | None = None
@@ -130,8 +128,6 @@ def check_request(request: RestoreRequest) -> None:
         raise UsageError(f"a scale of {request.scale}", remedy="--scale takes 1, 2 or 4")
     if not 0.0 <= settings.strength <= 1.0:
         raise UsageError(f"a strength of {settings.strength}", remedy="--strength takes 0 to 1")
-    if request.max_pixels < 1:
-        raise UsageError(f"a limit of {request.max_pixels}", remedy="--max-pixels takes 1 and more")
     if isinstance(settings.range, tuple):
         low, high = settings.range
         if not (low < high and math.isfinite(high - low)):

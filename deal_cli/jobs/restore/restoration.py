@@ -137,6 +137,8 @@ class Restoration:
             range=restored.range,
             tone={"gain": tone.gain, "offset": tone.offset, "gamma": tone.gamma} if tone else None,
             fidelity=restored.fidelity,
+            used=restored.used,
+            absent=frame.absent.told if frame.absent else None,
             finding=common.finding if common else None,
         )
 
@@ -166,4 +168,4 @@ class Restoration:
         return show(name, *pair, restored.fidelity, more)
 
     def _enlarged(self, frame: Frame) -> Frame:
-        return enlarge(frame, self.request.scale, max_pixels=self.request.max_pixels)
+        return enlarge(frame, self.request.scale, max_pixels=self.request.read_as.max_pixels)

@@ -182,10 +182,9 @@ class Batch:
     def _decoded(self, item: Item) -> Frame:
         if item.error:
             raise item.error
-        luminance, limit = self._request.luminance, self._request.max_pixels
         if item.source is None:
-            return decode(self._stdin, STREAM, luminance=luminance, max_pixels=limit)
-        return read_frame(item.source, luminance=luminance, max_pixels=limit)
+            return decode(self._stdin, STREAM, self._request.read_as)
+        return read_frame(item.source, self._request.read_as)
 
     def _read(self, item: Item, found: Survey | None) -> Frame | None:
         """The picture to restore, enlarged; None when its output exists."""

@@ -76,7 +76,7 @@ def kind_of(frame: Frame) -> Kind:
 
 def without_pattern(frame: Frame, pattern: Pattern) -> Frame:
     """A frame with the pattern taken off its values, gaps filled; `original` stays as read."""
-    filled, _ = fill_gaps(frame.values, frame.metadata.nodata)
+    filled, _ = fill_gaps(frame.values, frame.metadata.nodata, frame.absent)
     return replace(frame, values=pattern.remove(filled), original=frame.values)
 
 
@@ -181,7 +181,7 @@ def _common(
 def _find(samples: list[Frame], restorer: Restorer, shared: Shared, progress: Progress) -> Finding:
     """What there is of a pattern in eight or more samples."""
     whole = [
-        replace(frame, values=fill_gaps(frame.values, frame.metadata.nodata)[0])
+        replace(frame, values=fill_gaps(frame.values, frame.metadata.nodata, frame.absent)[0])
         for frame in samples
     ]
     together = restorer.capacity(*samples[0].values.shape)

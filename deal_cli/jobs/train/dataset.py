@@ -155,7 +155,7 @@ def _read(path: Path, flag: str, border: int = 0, least: int = SMALLEST) -> Unit
     """
     frame = read_frame(path)
     inside = np.s_[border : frame.height - border, border : frame.width - border]
-    values = fill_gaps(frame.values, frame.metadata.nodata)[0][inside]
+    values = fill_gaps(frame.values, frame.metadata.nodata, frame.absent)[0][inside]
     if min(values.shape) < least:
         size = f"{frame.width}x{frame.height}"
         if flag == "--val":

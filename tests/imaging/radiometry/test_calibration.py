@@ -44,6 +44,7 @@ from deal_cli.imaging.radiometry.calibration import (
     as_description,
     from_description,
 )
+from deal_cli.imaging.reading import ReadAs
 
 COUNTS = counts()
 SIZE = (COUNTS.shape[1], COUNTS.shape[0])
@@ -112,7 +113,7 @@ def with_parts(order: list[int]) -> bytes:
 
 def refused(data: bytes, **options: Any) -> str:
     with pytest.raises(PictureError) as caught:
-        decode(data, "x.jpg", **options)
+        decode(data, "x.jpg", ReadAs(**options))
     return str(caught.value)
 
 
@@ -348,7 +349,7 @@ def test_hostile_raw_counts_are_refused(raw: bytes) -> None:
 def test_more_counts_than_allowed_are_refused_with_the_flag_that_allows_them() -> None:
     for data in (flir(), dji(COUNTS, SIZE)):
         assert "--max-pixels 768" in refused(data, max_pixels=767)
-        assert decode(data, "x", max_pixels=768).values.size == 768
+        assert decode(data, "x", ReadAs(max_pixels=768)).values.size == 768
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from deal_cli.errors import BackendError, OutputError, UsageError
 from deal_cli.imaging.drawn.scenes import draw_scene
 from deal_cli.imaging.files import read_frame, write_frame
 from deal_cli.imaging.frame import Frame, Metadata, Resolution
+from deal_cli.imaging.reading import ReadAs
 from deal_cli.jobs.page.page import ReportWriter
 from deal_cli.jobs.report.run import RunPage
 from deal_cli.jobs.restore import restoration, sequence
@@ -169,7 +170,7 @@ def test_false_colour_is_refused_unless_its_luminance_is_asked_for(fresh_weights
     (refused,) = batch(["palette.png"], "out", fresh_weights).run()
     assert refused.status == "failed"
     assert "--luminance" in str(refused.error)
-    (taken,) = batch(["palette.png"], "out", fresh_weights, luminance=True).run()
+    (taken,) = batch(["palette.png"], "out", fresh_weights, read_as=ReadAs(luminance=True)).run()
     assert taken.status == "restored"
 
 
