@@ -261,7 +261,7 @@ class TrainConfig:
         grain_odds: odds of giving a clean crop noise that is its camera's own and stays.
         grain_sigma: the largest standard deviation of it, of the range; uniform up to there.
         spot_odds: odds of drawing small hot and cold things, as a lens shows them, into a crop:
-            spots, or a front of windows.
+            spots, a front of windows, or discs, bars and lines with hard edges.
         learning_rate: peak of the cosine schedule (AdamW) when training starts anew.
         fine_tuning_rate: the same when it starts from weights.
         warmup: share of the steps with a linear rise of the learning rate.

@@ -25,11 +25,13 @@ from deal_cli.imaging.whole import remove_remains, written_whole
 __all__ = [
     "COMPRESSIONS",
     "DEFAULT_COMPRESSION",
+    "HEAD",
     "PICTURE_SUFFIXES",
     "check_target",
     "decode",
     "encode",
     "read_frame",
+    "refuse_unread",
     "remove_remains",
     "suffix_for",
     "write_frame",
@@ -54,6 +56,26 @@ _READERS = (
     (jpeg.SIGNATURE, jpeg.read, ".jpg"),
     (npy.SIGNATURE, npy.read, ".npy"),
     (bmp.SIGNATURE, bmp.read, ".bmp"),
+)
+
+TS_PACKET = 188  # bytes of a packet of an MPEG transport stream
+HEAD = 512  # bytes that tell what a file is
+_INTO_MKV = "put it into another container: ffmpeg -i FILE -c copy FILE.mkv"
+_EXPORT = "export its frames as 16-bit TIFF or as radiometric JPEG with the maker's program"
+
+#: What is known and not read: where in a file, what it starts with there, its name, a way out.
+_UNREAD = (
+    (0, b"FFF\0", "a FLIR file or sequence (FFF, SEQ, CSQ)", _EXPORT),
+    (0, b"AFF\0", "a FLIR file or sequence (AFF)", _EXPORT),
+    (0, b"\0\0\1\xba", "an MPEG program stream, a container", _INTO_MKV),
+    (0, b"FLV\1", "a Flash video, a container", _INTO_MKV),
+    (0, b"0&\xb2u", "a Windows Media video, a container", _INTO_MKV),
+    (8, b"WEBP", "a WebP picture", "save it as PNG"),
+    (4, b"ftypheic", "a HEIF picture", "save it as PNG"),
+    (4, b"ftypavif", "an AVIF picture", "save it as PNG"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture", "save it as PNG or TIFF"),
+    (0, b"\xff\x0a", "a JPEG XL picture", "save it as PNG or TIFF"),
+    (0, b"SIMPLE  =", "a FITS file", "save its picture as TIFF"),
 )
 
 #: What is no file, and must not be opened to wait for, or to set going.
@@ -220,13 +242,32 @@ def _kind(head: bytes) -> tuple[Callable[[BinaryIO, int], Pixels], str]:
     for signature, reader, suffix in _READERS:
         if head.startswith(signature):
             return reader, suffix
+    refuse_unread(head)
     raise PictureError(
         "is not a picture that deal reads", remedy="give a PNG, TIFF, JPEG, BMP or .npy file"
     )
 
 
+def refuse_unread(head: bytes) -> None:
+    """Refuse content that starts like something known that is not read.
+
+    Args:
+        head: the first `HEAD` bytes.
+
+    Raises:
+        PictureError: it does; it says what it is and what to do.
+    """
+    for at, signature, what, remedy in _UNREAD:
+        if head[at:].startswith(signature):
+            raise PictureError(f"is {what}, which deal does not read", remedy=remedy)
+    for first in (0, 4):  # of Blu-ray's, each packet follows a time of four bytes
+        if head[first :: TS_PACKET + first][:3] == b"GGG":
+            what = "an MPEG transport stream, a container"
+            raise PictureError(f"is {what} that deal does not read", remedy=_INTO_MKV)
+
+
 def _decode(stream: BinaryIO, read_as: ReadAs) -> Frame:
-    head = stream.read(16)
+    head = stream.read(HEAD)
     stream.seek(0)
     return frame_of(_kind(head)[0](stream, read_as.max_pixels), read_as)
 

@@ -30,7 +30,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from deal_cli.errors import OutputError
+from deal_cli.errors import OutputError, PictureError, UsageError
 from deal_cli.jobs.flight.flight import Flight
 from deal_cli.jobs.train.budget import spoken
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from deal_cli.jobs.restore.outcome import Outcome, Summary
     from deal_cli.jobs.train.views import Plan
 
+REFUSALS = (PictureError, OutputError, UsageError)  # their line tells all there is to know
 CAUSES = 5  # kinds of failure named in a summary
 LEAST_WIDTH = 100  # characters of the table of a flight, where a terminal or a log has fewer
 
@@ -168,8 +169,8 @@ class RestoreReport:
         if outcome.error is not None:
             self._causes[outcome.error.cause] += 1
             self._display.say(f"deal: {outcome.error}")
-            if self._verbose and outcome.error.__cause__ is not None:
-                lines = traceback.format_exception(outcome.error.__cause__)
+            if self._verbose and not isinstance(outcome.error, REFUSALS):
+                lines = traceback.format_exception(outcome.error.__cause__ or outcome.error)
                 self._display.say("".join(lines).rstrip())
         elif self._verbose:
             told = outcome.summary or "exists"

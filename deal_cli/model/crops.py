@@ -24,6 +24,12 @@ SPOTS = (2, 24)  # drawn into a crop, where any are
 SPOT_FWHM = (1.8, 6.0)  # pixels, log-uniform: a point behind a lens, and a little more
 SPOT_CONTRAST = (0.04, 0.8)  # uniform; one in four is colder than what is around it
 FRONT_ODDS = 0.25  # of drawing a front of windows in their place
+SHAPE_ODDS = 0.35  # of drawing discs, bars and lines
+SHAPES = (2, 8)
+RADIUS = (2.0, 20.0)  # pixels, log-uniform, of a disc or of half a bar's length
+THICKNESS = (0.8, 6.0)  # pixels, log-uniform
+HARD_ODDS = 0.4  # share of shapes whose every pixel is within or without
+RIM = (0.5, 2.0)  # pixels in which the others end
 PITCH = (4.0, 16.0)  # pixels from window to window, log-uniform
 PANE = (0.3, 0.7)  # share of it that a window takes
 PANE_BLUR = (0.4, 0.9)  # pixels, σ: a pixel's own width, and a lens
@@ -69,7 +75,8 @@ def _clean_crop(
 ) -> NDArray[np.float32]:
     crop = _augment(_detailed_crop(pyramids, config, rng), rng)
     if rng.random() < config.spot_odds:
-        things = _front if rng.random() < FRONT_ODDS else _spots
+        odds = (1 - FRONT_ODDS - SHAPE_ODDS, FRONT_ODDS, SHAPE_ODDS)
+        things = (_spots, _front, _shapes)[rng.choice(3, p=odds)]
         crop = np.clip(crop + things(crop.shape[0], rng), 0.0, 1.0)
     if rng.random() < config.grain_odds:
         # Below this a camera's noise is part of its pictures, and removing it is not asked for.
@@ -151,6 +158,31 @@ def _spots(edge: int, rng: np.random.Generator) -> NDArray[np.float32]:
             np.exp(-0.5 * ((line - rng.uniform(0, edge)) / sigma) ** 2) for _ in range(2)
         )
         field += (sign * contrast * np.outer(down, across)).astype(np.float32)
+    return field
+
+
+def _shapes(edge: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Discs, bars and lines with edges as hard as pixels have them, as `_spots`.
+
+    A railing, a cable, the rim of a hot pipe: sharp cameras show them one or two pixels wide, with
+    steps where an edge is slanted. Soft truth alone teaches to smooth both away.
+    """
+    y, x = np.mgrid[:edge, :edge].astype(np.float64)
+    field = np.zeros((edge, edge), np.float32)
+    for _ in range(int(rng.integers(SHAPES[0], SHAPES[1] + 1))):
+        across, down = x - rng.uniform(0, edge), y - rng.uniform(0, edge)
+        radius = float(np.exp(rng.uniform(*np.log(RADIUS))))
+        if rng.random() < 0.4:
+            depth = radius - np.hypot(across, down)
+        else:
+            angle = rng.uniform(0, np.pi) if rng.random() < 0.7 else rng.choice((0.0, np.pi / 2))
+            along = across * np.cos(angle) + down * np.sin(angle)
+            aside = down * np.cos(angle) - across * np.sin(angle)
+            half = float(np.exp(rng.uniform(*np.log(THICKNESS)))) / 2
+            depth = np.minimum(half - np.abs(aside), 2 * radius - np.abs(along))
+        rim = 1e-6 if rng.random() < HARD_ODDS else rng.uniform(*RIM)
+        warmth = rng.choice((-1, 1)) * rng.uniform(*SPOT_CONTRAST)
+        field += (warmth * np.clip(depth / rim + 0.5, 0, 1)).astype(np.float32)
     return field
 
 

@@ -28,6 +28,10 @@ DESCRIPTION, XMP, ICC_PROFILE = 270, 700, 34675
 #: what stands somewhere in tifffile's JSON.
 _LAYOUTS, _SHAPE = (b"shape=", b"ImageJ=", b"<?xml"), b'"shape":'
 
+#: What ImageJ says of its numbers and of its pixels' size, whatever their layout is.
+_IMAGEJ = b"ImageJ="
+_CALIBRATION = (b"unit", b"xunit", b"yunit", b"cf", b"c0", b"c1", b"c2", b"c3", b"c4", b"vunit")
+
 #: Held as themselves in the metadata.
 _HELD = {DESCRIPTION, XMP, ICC_PROFILE, *exif.DESCRIPTIVE}
 _HELD |= {exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT}
@@ -44,7 +48,9 @@ _LAYOUT = (
     # DNG, but for the names of camera and lens, black and white level; ImageJ; GeoTIFF's RPC is
     # in the middle of them.
     *((50706, 50707), (50710, 50713), (50715, 50716), (50718, 50734), (50737, 50843)),
-    *((50845, 50907), (50910, 51199), (52525, 52557)),
+    # Time codes, frame rate, T-stop, reel and camera label of DNG are the picture's own.
+    *((50845, 50907), (50910, 51042), (51045, 51057), (51059, 51080), (51082, 51104)),
+    *((51106, 51199), (52525, 52557)),
     (59932, 59933),  # Microsoft's padding
 )
 
@@ -65,6 +71,9 @@ def is_carried(code: int) -> bool:
 def is_layout(description: bytes) -> bool:
     """Whether a description is one by which programs tell each other how pixels are laid out."""
     shaped = description.startswith(b"{") and _SHAPE in description
+    if description.startswith(_IMAGEJ):
+        lines = description.rstrip(b"\0").splitlines()[1:]
+        return not lines or any(line.partition(b"=")[0] not in _CALIBRATION for line in lines)
     return shaped or description.startswith(_LAYOUTS)
 
 
@@ -87,8 +96,12 @@ def metadata(
     by_code = {t.code: t for t in tags}
     xmp, profile = by_code.get(XMP), by_code.get(ICC_PROFILE)
     text, words = by_code.get(DESCRIPTION), None
-    if described and text is not None and text.kind == _ASCII and not is_layout(text.data):
+    if described and text is not None and text.kind == _ASCII:
         words = as_text(text.data) or None
+        if words is not None and words.startswith(_IMAGEJ.decode()):
+            words = _calibration_of(words)
+        elif is_layout(text.data):
+            words = None
     radiometry = None
     if words is not None and dtype.kind in "iu":
         radiometry, words = from_description(words)
@@ -117,6 +130,8 @@ def description(metadata: Metadata, dtype: np.dtype) -> bytes | None:
         text = _described_by(metadata.exif)
     if text is not None and is_layout(text.encode()):
         text = None
+    if text is not None and text.startswith(_IMAGEJ.decode()) and dtype.kind == "f":
+        text = None  # what it says of counts does not hold for degrees
     if metadata.radiometry is not None and counts:
         text = as_description(metadata.radiometry, text)
     return None if text is None else text.encode()
@@ -178,6 +193,13 @@ def enlarged(block: bytes, scale: int) -> bytes:
         return block
     shift = _shift(tags, scale)
     return build_block((_enlarged(tag, scale, shift) for tag in tags), wide=True) or block
+
+
+def _calibration_of(words: str) -> str | None:
+    """What ImageJ says that holds for one picture alone, as it says it; None for nothing."""
+    first, *lines = words.splitlines()
+    kept = [line for line in lines if line.partition("=")[0].encode() in _CALIBRATION]
+    return "\n".join([first, *kept, ""]) if kept else None
 
 
 def _described_by(block: bytes | None) -> str | None:

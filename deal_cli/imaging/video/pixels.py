@@ -38,6 +38,11 @@ _PLANAR_RGB = re.compile(r"gbr(a?)p(9|10|12|14|16)?(le|be)?")
 _PACKED_RGB = re.compile(r"([rgba0x]{3,4})(24|48|64)?(le|be)?")
 
 
+#: What FFmpeg takes 16 bits a pixel for that an AVI does not name: mostly the counts of a camera.
+_UNNAMED = "rgb555le"
+_FINE = 0.5  # mean step between neighbours, in mean distances from the median, of a picture's blue
+
+
 @dataclass(frozen=True)
 class Samples:
     """Where one channel lies: its plane, its first sample in a row and the step to the next."""
@@ -109,6 +114,8 @@ def layout_of(name: str) -> Layout:
             Samples(0, order.index(letter), len(order)) for letter in "rgba" if letter in order
         )
         return Layout(*depth, places)
+    if name == _UNNAMED:
+        return Layout(np.dtype("<u2"), 16, (Samples(0),))
     if name == "pal8":
         return Layout(*_depth(None, None), ())
     raise PictureError(
@@ -118,13 +125,14 @@ def layout_of(name: str) -> Layout:
 
 
 def picture_of(
-    frame: VideoFrame, *, luminance: bool = False
+    frame: VideoFrame, *, luminance: bool = False, full: bool = False
 ) -> tuple[NDArray[np.float32], np.dtype[Any]]:
     """One grey picture from a decoded frame.
 
     Args:
         frame: as it left the decoder.
         luminance: take the luma of false colour in place of refusing it.
+        full: whether luma has all levels where the frame does not say.
 
     Returns:
         The values, float32 `(H, W)`, and uint8 or uint16. Grey keeps its own numbers, 10-bit ones
@@ -146,8 +154,13 @@ def picture_of(
             "is in false colour: its numbers are a palette's, not the camera's",
             remedy="save it in grey, or give --luminance to restore its brightness alone",
         )
+    if frame.format.name == _UNNAMED and _is_rgb555(channels[0]):
+        raise PictureError(
+            "is in false colour: its numbers are a palette's, not the camera's",
+            remedy="save it in grey",
+        )
     stated = frame.color_range
-    if stated == LIMITED_RANGE or (layout.limited and stated != FULL_RANGE):
+    if stated == LIMITED_RANGE or (layout.limited and not full and stated != FULL_RANGE):
         return np.take(_spread(layout.bits), channels[0], mode="clip"), layout.dtype
     return channels[0].astype(np.float32), layout.dtype
 
@@ -184,6 +197,20 @@ def _is_coloured(frame: VideoFrame, layout: Layout) -> bool:
         if far > CHROMA_OUTLIERS * chroma.size:
             return True
     return False
+
+
+def _is_rgb555(words: NDArray[Any]) -> bool:
+    """Whether 16-bit words are colours of five bits each rather than counts.
+
+    The top bit of such a colour is never set. Of counts, the five lowest bits are noise, or, where
+    they are not, all others stand still.
+    """
+    if (words & 0x8000).any():
+        return False
+    blue, others = (words & 31).astype(np.float32), words >> 5
+    spread = float(np.abs(blue - np.median(blue)).mean())
+    steps = min(float(np.abs(np.diff(blue, axis=axis)).mean()) for axis in (0, 1))
+    return bool((others != others.flat[0]).any() and steps < _FINE * spread)
 
 
 @functools.cache

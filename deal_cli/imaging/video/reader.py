@@ -23,6 +23,7 @@ from deal_cli.imaging.formats import TRUNCATED_REMEDY, check_size
 from deal_cli.imaging.frame import Frame, Metadata
 from deal_cli.imaging.reading import AS_FOUND, ReadAs, named
 from deal_cli.imaging.video.containers import Container, container_of, ends_early
+from deal_cli.imaging.video.h264 import is_monochrome
 from deal_cli.imaging.video.packets import (
     DamageError,
     decoded,
@@ -61,6 +62,7 @@ class VideoFacts:
         rate: frames a second on the average; None where nobody knows.
         time_base: every moment is a whole number of these, in seconds; None where it is free.
         aspect: a pixel's width by its height; None where the file does not say.
+        full: whether luma has all levels where the frames do not say.
         rotation: degrees counterclockwise that a viewer turns the frames by; they are never turned.
         tags: what the container says of the recording: title, creation time, place and the like.
     """
@@ -74,6 +76,7 @@ class VideoFacts:
     rate: Fraction | None = None
     time_base: Fraction | None = None
     aspect: Fraction | None = None
+    full: bool = False
     rotation: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -134,7 +137,9 @@ class Video:
                     f"{first.width}x{first.height}",
                     remedy="cut the video there, and restore each part",
                 )
-            values, dtype = picture_of(decoded, luminance=self._read_as.luminance)
+            values, dtype = picture_of(
+                decoded, luminance=self._read_as.luminance, full=self.facts.full
+            )
             if first and dtype != first.dtype:
                 raise PictureError(
                     f"is {dtype.name}, those before it {first.dtype.name}",
@@ -244,6 +249,7 @@ def _facts(
         rate or None,
         stream.time_base,
         stream.sample_aspect_ratio or None,
+        decoder.name == "h264" and is_monochrome(decoder.extradata),
         _rotation(container, stream) if stream.codec_context else 0,
         tags,
     )

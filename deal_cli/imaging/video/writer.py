@@ -21,6 +21,7 @@ from deal_cli.imaging.video.codecs import (
     codec_of,
     output_suffix,
 )
+from deal_cli.imaging.video.matroska import set_pixel_aspect
 from deal_cli.imaging.video.packets import INSTALL_REMEDY
 from deal_cli.imaging.video.pixels import FULL_RANGE
 from deal_cli.imaging.video.reader import VideoFacts
@@ -137,6 +138,10 @@ class _Writer:
         self._container.mux(self._stream.encode(None))
         container, self._container = self._container, None
         container.close()
+        aspect = self._facts.aspect if self._facts else None
+        if aspect is not None and self._path.suffix.lower() == ".mkv":
+            assert self._first is not None
+            set_pixel_aspect(self._file, aspect, self._first.width, self._first.height)
 
     def abandon(self) -> None:
         """Let go of everything; whatever was written is about to be removed."""

@@ -31,6 +31,17 @@ FOREIGN_SUFFIXES = (
 )
 
 
+#: Suffixes of thermal pictures and of videos that deal does not read: nobody wants them passed
+#: over in silence.
+UNREAD_SUFFIXES = (
+    *(".seq", ".csq", ".fff", ".ats", ".sfmov", ".irg", ".is2", ".is3", ".irb", ".ravi"),
+    *(".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".vob"),
+    *(".jp2", ".jxl", ".heic", ".avif", ".webp", ".dng", ".fits", ".pgm"),
+)
+UNREAD_REMEDY = "export it as 16-bit TIFF or PNG, or a video with ffmpeg to .mkv"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
 @dataclass(frozen=True)
 class Item:
     """One picture to make.
@@ -142,6 +153,12 @@ def _find(text: str, search: _Search) -> Iterator[_Found]:
             yield from _find(line, search)
     elif glob.has_magic(text):
         yield from _match(text, search.out)
+    elif _ADDRESS.match(text):
+        raise UsageError(
+            "is an address, and deal reads files",
+            file=text,
+            remedy="download it, or record it with ffmpeg -i ADDRESS -c copy clip.mkv",
+        )
     else:
         raise UsageError("no such file", file=path, remedy="check the path")
 
@@ -151,6 +168,7 @@ def _list(folder: Path, search: _Search) -> Iterator[_Found]:
     results, recursive = _below(folder, search.out), search.recursive
     pictures: list[_Found] = []
     unreadable: list[_Found] = []
+    unread: list[_Found] = []
 
     def refuse(error: OSError) -> None:
         place = Path(error.filename)
@@ -163,19 +181,26 @@ def _list(folder: Path, search: _Search) -> Iterator[_Found]:
         here = Path(place).relative_to(folder)
         # A folder that is called like a picture is worth a word, unless it is looked into.
         for name in files if recursive else [*files, *folders]:
-            if not name.startswith(".") and Path(name).suffix.lower() in search.suffixes:
+            if name.startswith("."):
+                continue
+            if (suffix := Path(name).suffix.lower()) in search.suffixes:
                 pictures.append(_Found(folder / here / name, here / name))
+            elif suffix in UNREAD_SUFFIXES and name in files:
+                cause = f"is a {suffix} file, which deal does not read"
+                lack = PictureError(cause, file=folder / here / name, remedy=UNREAD_REMEDY)
+                unread.append(_Found(folder / here / name, here / name, lack))
         folders[:] = [
             name
             for name in folders
             if recursive and not name.startswith(".") and here / name != results
         ]
-    if not pictures and not unreadable:
+    if not pictures and not unreadable and not unread:
         deeper = "" if recursive else "give -r to look into the folders below it, or "
         remedy = f"{deeper}name a folder of pictures"
         lack = PictureError("is a folder without pictures", file=folder, remedy=remedy)
         unreadable.append(_Found(folder, Path(folder.name), lack))
-    yield from (*sorted(pictures, key=lambda one: natural(one.name)), *unreadable)
+    found = sorted((*pictures, *unread), key=lambda one: natural(one.name))
+    yield from (*found, *unreadable)
 
 
 def _match(pattern: str, out: Path) -> Iterator[_Found]:

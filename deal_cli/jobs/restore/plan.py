@@ -15,10 +15,16 @@ from typing import Literal
 
 from deal_cli.engine.backends.choice import Request
 from deal_cli.engine.restorer import Settings
-from deal_cli.errors import PictureError, UsageError
+from deal_cli.errors import DealError, PictureError, UsageError
 from deal_cli.imaging.contents import Contents, glance, picture_suffix
-from deal_cli.imaging.files import COMPRESSIONS, DEFAULT_COMPRESSION, PICTURE_SUFFIXES
-from deal_cli.imaging.reading import AS_FOUND, ReadAs
+from deal_cli.imaging.files import (
+    COMPRESSIONS,
+    DEFAULT_COMPRESSION,
+    HEAD,
+    PICTURE_SUFFIXES,
+    refuse_unread,
+)
+from deal_cli.imaging.reading import AS_FOUND, ReadAs, named
 from deal_cli.imaging.resize import SCALES
 from deal_cli.imaging.video.clip_files import CLIP_SUFFIXES, check_clip_suffix, clip_suffix
 from deal_cli.imaging.video.codecs import CODECS
@@ -164,7 +170,7 @@ def _judged(item: Item, contents: Contents, request: RestoreRequest) -> Planned:
     return Planned(item if error is None else replace(item, error=error), contents)
 
 
-def _misfit(item: Item, contents: Contents, request: RestoreRequest) -> UsageError | None:
+def _misfit(item: Item, contents: Contents, request: RestoreRequest) -> DealError | None:
     """Why an output cannot hold what its input is, if it cannot."""
     many = contents.kind != "picture"
     if many and item.target is None:
@@ -179,12 +185,15 @@ def _misfit(item: Item, contents: Contents, request: RestoreRequest) -> UsageErr
         if many:
             check_clip_suffix(item.target, request.codec)
         elif item.target.suffix.lower() not in PICTURE_SUFFIXES:
+            if item.source is not None and item.source.is_file():
+                with named(item.source), item.source.open("rb") as stream:
+                    refuse_unread(stream.read(HEAD))
             raise UsageError(
                 f"{item.target.suffix} is not a kind of picture that deal writes",
                 file=item.target,
                 remedy=f"name it with one of {' '.join(PICTURE_SUFFIXES)}",
             )
-    except UsageError as error:
+    except (UsageError, PictureError) as error:
         return error
     return None
 

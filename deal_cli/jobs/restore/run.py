@@ -29,6 +29,8 @@ from deal_cli.imaging.files import (
     write_frame,
 )
 from deal_cli.imaging.frame import Frame
+from deal_cli.imaging.piped import refuse_several
+from deal_cli.imaging.reading import named
 from deal_cli.imaging.whole import exists, make_folder
 from deal_cli.jobs.batch.pipeline import Passed, overlapped, told
 from deal_cli.jobs.batch.plan import STREAM, Item
@@ -183,6 +185,8 @@ class Batch:
         if item.error:
             raise item.error
         if item.source is None:
+            with named(STREAM):
+                refuse_several(self._stdin)
             return decode(self._stdin, STREAM, self._request.read_as)
         return read_frame(item.source, self._request.read_as)
 
