@@ -367,3 +367,85 @@ def test_a_folder_that_vanishes_meanwhile_fails_its_files_alone(
     assert all("no such file" in str(row["error"]) for row in failed)
     done = {path.name for path in (tmp_path / "out").iterdir()}
     assert done == {name for name, row in told.items() if row["status"] == "restored"}
+
+
+def test_gaps_that_no_tag_declares_stay_and_are_told(
+    tmp_path: Path, quick: tuple[str, ...]
+) -> None:
+    values = np.full((60, 80), 20, np.float32) + np.arange(80, dtype=np.float32) / 10
+    values[:, :5] = -9999
+    tifffile.imwrite(tmp_path / "gaps.tif", values)
+    done = deal("restore", "gaps.tif", "-o", "out", "--json", *quick, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "gaps.tif: 300 pixels of -9999" in done.stderr
+    assert "--nodata none" in done.stderr
+    assert json.loads(done.stdout)["absent"] == "300 pixels of -9999"
+    assert (tifffile.imread(tmp_path / "out/gaps.tif")[:, :5] == -9999).all()
+    done = deal("restore", "gaps.tif", "-o", "o2", "--nodata", "none", *quick, cwd=tmp_path)
+    assert "pixels of" not in done.stderr
+
+
+def test_faint_pictures_are_counted_and_the_flag_is_named(
+    tmp_path: Path, quick: tuple[str, ...]
+) -> None:
+    Image.fromarray(np.uint8(draw_scene(0, 48, 64).values / 5 + 90)).save(tmp_path / "faint.png")
+    Image.fromarray(np.uint8(draw_scene(1, 48, 64).values)).save(tmp_path / "full.png")
+    done = deal("restore", ".", "-o", "out", "--json", *quick, cwd=tmp_path)
+    assert "1 of 2 use little of their range, as they did: --tone restore" in done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert rows[0]["range_used"] < 0.4 < rows[1]["range_used"]
+
+
+def test_what_did_not_move_is_counted(tmp_path: Path, quick: tuple[str, ...]) -> None:
+    Image.fromarray(np.uint8(draw_scene(0, 48, 64).values)).save(tmp_path / "a.png")
+    done = deal("restore", "a.png", "-o", "out", *quick, cwd=tmp_path)
+    assert "1 left as they were, nothing moved beyond rounding" in done.stderr
+
+
+def test_files_of_kinds_that_are_not_read_are_named_and_the_others_done(
+    tmp_path: Path, quick: tuple[str, ...], picture: bytes
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture)
+    (tmp_path / "flight.seq").write_bytes(b"FFF\0" + bytes(60))
+    (tmp_path / "notes.txt").write_text("hello")
+    done = deal("restore", ".", "-o", "out", *quick, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "flight.seq: is a .seq file, which deal does not read" in done.stderr
+    assert "notes" not in done.stderr
+    assert (tmp_path / "out/a.png").exists()
+
+
+def test_an_address_is_named_as_it_was_given(tmp_path: Path) -> None:
+    done = deal("restore", "rtsp://cam/stream", "-o", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "rtsp://cam/stream: is an address" in done.stderr
+
+
+def test_two_pictures_in_one_pipe_are_refused(quick: tuple[str, ...], picture: bytes) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deal_cli", "restore", "-", "-o", "-", *quick],
+        input=picture * 2,
+        capture_output=True,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"several pictures" in done.stderr
+    assert not done.stdout
+
+
+def test_a_transport_stream_is_named_as_a_container(tmp_path: Path, quick: tuple[str, ...]) -> None:
+    (tmp_path / "c.ts").write_bytes((b"G" + bytes(187)) * 8)
+    done = deal("restore", "c.ts", "-o", "c.mkv", *quick, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "transport stream, a container" in done.stderr
+    assert "-c copy" in done.stderr
+
+
+def test_a_refused_file_has_no_traceback_in_verbose_either(
+    tmp_path: Path, quick: tuple[str, ...], picture: bytes
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture[: len(picture) // 2])
+    done = deal("restore", "a.png", "-o", "out", "-v", *quick, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr

@@ -32,6 +32,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "deal"
         message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+        message = message.replace("Value error, ", "")  # what checks the types says of itself
         if not message:  # `deal` alone has printed its help
             sys.exit(ExitCode.USAGE)
         _fail(f"{message[:1].lower()}{message[1:]}; see {command} --help", ExitCode.USAGE)

@@ -5,6 +5,10 @@ it leaves in part. Over the whole height the two part: what the network takes of
 heights alike is an offset of that column. Taken off at once, it leaves the network an easier
 picture for a second look. Whether a column agrees with itself is measured, not assumed: by how well
 the offsets found in half of the rows foretell those found in the other half.
+
+A pole, a door frame, the edge of a building are uprights of the scene. An upright stands in a part
+of its column's rows, and it stands alone: stripes have all columns. So what some stretch of a
+column does not show is not taken off it, nor what is far from what the other columns have.
 """
 
 from __future__ import annotations
@@ -14,6 +18,12 @@ from numpy.typing import NDArray
 
 BLOCK = 16  # rows, by turns in one half and in the other: pixels nearer than that err alike
 LEAST_ROWS = 64  # shorter columns the network sees whole
+STRETCHES = 8  # of a column, top to bottom
+LACKING = 3  # of them without the offset, from which on it is no stripe
+PRESENT = 0.2  # of the offset, that a stretch shows where it has it
+SURE = 4.0  # standard errors of a stretch, above which an offset must show in it
+APART = 4.0  # standard deviations of the columns' offsets, beyond which none is believed
+NORMAL = 1.4826  # standard deviations of normal numbers in their median distance from the median
 LEAST_OFFSET = 0.0012  # of the range, root mean square: less than a third of a grey level
 
 Values = NDArray[np.float32]
@@ -39,10 +49,25 @@ def shared_offsets(correction: Values, span: np.float32) -> Values | None:
         return None
     halves = np.median(correction[first], 0), np.median(correction[~first], 0)
     offsets, share = np.median(correction, 0), reliability(*halves)
+    offsets = _without_uprights(correction, offsets)
     if not _worth(offsets, share, span):
         return None
     shrunk: Values = offsets * np.float32(share)
     return shrunk
+
+
+def _without_uprights(correction: Values, offsets: Values) -> Values:
+    """The offsets `(W,)` of columns without what is part of the scene."""
+    parts = np.array_split(correction, STRETCHES)
+    shown = np.stack([np.median(part, 0) for part in parts])  # (STRETCHES, W)
+    error = NORMAL * np.median(np.abs(shown - offsets))
+    absent = shown * np.sign(offsets) < PRESENT * np.abs(offsets)
+    partial = (absent.sum(0) >= LACKING) & (np.abs(offsets) > SURE * error)
+    kept = np.where(partial, np.float32(0), offsets)
+    centre = np.median(kept)
+    most = APART * NORMAL * np.median(np.abs(kept - centre))
+    believed: Values = np.clip(kept, centre - most, centre + most)
+    return believed
 
 
 def reliability(first: Values, second: Values) -> float:

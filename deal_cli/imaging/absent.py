@@ -56,7 +56,10 @@ def find_absent(
         mask[rows] = True
         count = len(range(*rows.indices(len(values))))
         told.append(f"{count} {'row' if count == 1 else 'rows'} of telemetry at the {where}")
-    known = mask if nodata is None else mask | (values == np.float32(nodata))
+    known = mask
+    if nodata is not None:
+        with np.errstate(over="ignore"):
+            known = mask | (values == np.float32(nodata))
     for number, found in _fills(values, known):
         mask |= found
         pixels = int(np.count_nonzero(found))

@@ -128,3 +128,24 @@ def test_only_the_striped_pictures_of_a_batch_are_looked_at_again() -> None:
     both = Restorer(backend, Settings(range=(0.0, 1.0), tone="keep")).restore_batch(frames)
     np.testing.assert_allclose(both[1].frame.values, alone.values, atol=1e-6)
     assert np.abs(both[0].frame.values - frames[0].values).max() < 1e-3
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+@pytest.mark.parametrize("rows", [slice(0, 150), slice(60, 240), slice(30, 210)])
+def test_what_a_part_of_a_column_shows_is_not_taken_off(width: int, rows: slice) -> None:
+    correction = stripes(sigma=0.004) + noise(1, 0.004)
+    correction[rows, 70 : 70 + width] += 0.06
+    found = shared_offsets(correction, ONE)
+    assert found is not None
+    left = found - stripes(sigma=0.004)
+    assert np.abs(left[70 : 70 + width]).max() < 0.06 / 2
+    assert np.abs(np.delete(left, range(70, 70 + width))).max() < 0.003
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+def test_an_upright_from_top_to_bottom_loses_no_more_than_stripes_explain(width: int) -> None:
+    correction = stripes(sigma=0.004) + noise(1, 0.004)
+    correction[:, 70 : 70 + width] += 0.06
+    found = shared_offsets(correction, ONE)
+    assert found is not None
+    assert np.abs(found[70 : 70 + width]).max() < 0.06 / 2

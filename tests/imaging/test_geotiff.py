@@ -399,3 +399,33 @@ def test_other_formats_pass_the_tags_of_a_tiff_over() -> None:
         back = decode(encode(frame, suffix), "x")
         assert back.metadata.native is None
         np.testing.assert_array_equal(back.values, GREY16)
+
+
+def test_what_imagej_says_of_its_numbers_is_kept_and_its_layout_is_not() -> None:
+    counts = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
+    lines = "ImageJ=1.53t\nimages=1\nunit=mm\ncf=0\nc0=-273.15\nc1=0.01\nvunit=C\nmin=0\n"
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, counts, description=lines, metadata=None)
+    frame = decode(stream.getvalue(), "x")
+    with tifffile.TiffFile(io.BytesIO(encode(frame, ".tif"))) as tiff:
+        told = tiff.pages.first.description
+    assert told.splitlines() == [
+        "ImageJ=1.53t",
+        "unit=mm",
+        "cf=0",
+        "c0=-273.15",
+        "c1=0.01",
+        "vunit=C",
+    ]
+    degrees = replace(frame, dtype=np.dtype(np.float32))
+    with tifffile.TiffFile(io.BytesIO(encode(degrees, ".tif"))) as tiff:
+        assert "c0=" not in tiff.pages.first.description
+
+
+@pytest.mark.parametrize("code", [51043, 51044, 51058, 51081, 51105, 65000])
+def test_tags_of_the_picture_itself_are_kept_among_those_of_its_layout(code: int) -> None:
+    stream = io.BytesIO()
+    rate = (code, 10, 1, (30, 1), True) if code == 51044 else (code, 2, 0, "abc", True)
+    tifffile.imwrite(stream, np.zeros((32, 32), np.uint16), extratags=[rate], metadata=None)
+    with tifffile.TiffFile(io.BytesIO(encode(decode(stream.getvalue(), "x"), ".tif"))) as tiff:
+        assert code in tiff.pages.first.tags

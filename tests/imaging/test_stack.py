@@ -263,15 +263,19 @@ def test_a_mask_among_pages_is_refused_by_name(tmp_path: Path) -> None:
     assert cause.startswith("page 3 of 3 is a mask")
 
 
-def test_five_channels_are_refused_by_name(tmp_path: Path) -> None:
-    bands = np.stack([GREY16] * 5, -1)
+def test_five_bands_are_refused_by_name_and_one_can_be_chosen(tmp_path: Path) -> None:
+    bands = np.stack([GREY16 + np.uint16(band) for band in range(5)], -1)
     for planes in ("contig", "separate"):
         array = bands if planes == "contig" else bands.transpose(2, 0, 1)
         data = stacked(array, photometric="minisblack", planarconfig=planes, metadata=None)
         assert not is_stack(io.BytesIO(data))
-        with pytest.raises(PictureError, match="has 5 channels") as caught:
+        with pytest.raises(PictureError, match="has 5 bands") as caught:
             decode(data, "roof.tif")
         assert str(caught.value).startswith("roof.tif: ")
+        chosen = decode(data, "roof.tif", ReadAs(band=3))
+        np.testing.assert_array_equal(chosen.values, GREY16 + np.float32(2))
+        with pytest.raises(PictureError, match="no band 6"):
+            decode(data, "roof.tif", ReadAs(band=6))
 
 
 # --- hostile files --------------------------------------------------------------------------
