@@ -151,7 +151,7 @@ def test_every_kind_of_bad_input_is_named_and_the_rest_is_done(
     tifffile.imwrite(bad / "stack.tif", pages, photometric="minisblack")
     (bad / "cut.tif").write_bytes((bad / "stack.tif").read_bytes()[:7000])
     bands = {"photometric": "minisblack", "planarconfig": "contig"}
-    tifffile.imwrite(bad / "bands.tif", np.stack([pages[0]] * 5, -1), **bands)
+    tifffile.imwrite(bad / "bands.tif", pages[0][..., None] + np.arange(5, dtype="u2"), **bands)
     (bad / "folder.png").mkdir()
     if sys.platform != "win32":
         os.mkfifo(bad / "pipe.png")

@@ -17,12 +17,13 @@ SMOOTH = 0.45  # mean step between neighbours, in mean distances from the median
 RATIO = 2.5  # times as rough as it is stored: swapping the bytes of a scene never makes it smoother
 CLIPPED = (2, 98)  # percentiles: dead pixels are no part of a scene
 PIXELS = 2**18  # of a picture, that are looked at
+LEAST_EDGE = 16  # pixels of a picture that can be judged
 LEAST_LEVELS = 8  # of the greater byte, where the lesser never changes
 
 
 def looks_swapped(array: NDArray[Any]) -> bool:
     """Whether whole numbers `(H, W)` of sixteen bits are a scene with their bytes swapped only."""
-    if array.dtype.kind not in "iu" or array.dtype.itemsize != 2 or min(array.shape) < 2:
+    if array.dtype.kind not in "iu" or array.dtype.itemsize != 2 or min(array.shape) < LEAST_EDGE:
         return False
     rows = max(2, min(len(array), PIXELS // array.shape[1]))
     first = (len(array) - rows) // 2

@@ -40,6 +40,7 @@ _PACKED_RGB = re.compile(r"([rgba0x]{3,4})(24|48|64)?(le|be)?")
 
 #: What FFmpeg takes 16 bits a pixel for that an AVI does not name: mostly the counts of a camera.
 _UNNAMED = "rgb555le"
+_CARRY, _CARRIED = 16, 0.1  # a step that can only be a carry, and the share of those in counts
 _FINE = 0.5  # mean step between neighbours, in mean distances from the median, of a picture's blue
 
 
@@ -203,9 +204,12 @@ def _is_rgb555(words: NDArray[Any]) -> bool:
     """Whether 16-bit words are colours of five bits each rather than counts.
 
     The top bit of such a colour is never set. Of counts, the five lowest bits are noise, or, where
-    they are not, all others stand still.
+    they are not, they run over into the others, and the number as a whole hardly changes there.
     """
     if (words & 0x8000).any():
+        return False
+    step, carried = np.abs(np.diff(words.astype(np.int32), axis=1)), np.diff(words >> 5, axis=1)
+    if carried.any() and float((step[carried != 0] < _CARRY).mean()) > _CARRIED:
         return False
     blue, others = (words & 31).astype(np.float32), words >> 5
     spread = float(np.abs(blue - np.median(blue)).mean())

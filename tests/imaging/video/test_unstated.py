@@ -1,4 +1,4 @@
-"""What a video does not state, or states where nobody looks: pixel shape, range, names of pixels."""
+"""What a video does not state, or where nobody looks: pixel shape, range, names of pixels."""
 
 from __future__ import annotations
 
