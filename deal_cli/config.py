@@ -272,6 +272,7 @@ class TrainConfig:
             things of much contrast weighed more; "structural", the same as "log_mse" with a tenth
             of the log of 1 - SSIM; or "published", .75 L1 - 1.1 SSIM.
         validate_every: steps between validations; 0 is a tenth of all steps.
+        validation_pictures: on how many pictures at most, evenly spaced among those there are.
         seed: of initial weights and of everything drawn (`--seed`).
         precision: "auto" is bfloat16 autocast where the hardware has it.
     """
@@ -299,12 +300,13 @@ class TrainConfig:
     ema: float = 0.999
     objective: Literal["log_mse", "detailed", "structural", "published"] = "log_mse"
     validate_every: int = 0
+    validation_pictures: int = 10
     seed: int = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
 
     def __post_init__(self) -> None:
         for config, keys in (
-            (self, ("steps", "batch", "crop")),
+            (self, ("steps", "batch", "crop", "validation_pictures")),
             (self.tone, ("batch",)),
             (self.gauge, ("batch",)),
         ):

@@ -284,6 +284,10 @@ class TrainDisplay(Display):
     _psnr = ""
     first = False  # whether this is the process that talks
 
+    def preparing(self, what: str) -> None:
+        """Before something that takes its time and comes before the first step."""
+        self.progress(0, None, what)
+
     def gauge_began(self, crops: int) -> None:
         """Before the plan, where a new gauge learns from so many crops first."""
         self.say(f"deal: the gauge learns to read severities, from {crops} crops")

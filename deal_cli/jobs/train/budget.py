@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,8 @@ from deal_cli.config import TrainConfig
 from deal_cli.errors import UsageError
 
 LEAST_STEPS = 24  # of a training that is given in time: fewer teach nothing
+VALIDATING, GAUGING, TONING = 0.2, 0.3, 0.15  # shares of a time that the parts may take at most
+LEAST_CROPS, LEAST_GAUGE_STEPS = 512, 200  # that a new gauge learns from, and in
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _STEPS = re.compile(r"(\d+) ?(?:steps?)")
 
@@ -49,15 +52,24 @@ class Pace:
         active: a step of the game: N_G's ascent and N_E's step.
         validation: one validation, with what is written then.
         tone: the whole training of the tone predictor.
+        most: validations that there is time for; None for as many as the settings want.
     """
 
     plain: float
     active: float
     validation: float
     tone: float
+    most: int | None = None
+
+    def paced(self, config: TrainConfig) -> TrainConfig:
+        """The settings with no more validations than there is time for."""
+        if self.most is None or -(-config.steps // config.validation_interval()) <= self.most:
+            return config
+        return replace(config, validate_every=-(-config.steps // self.most))
 
     def seconds(self, config: TrainConfig) -> float:
         """How long a whole training takes."""
+        config = self.paced(config)
         active = len(config.adversary.active(config.steps))
         steps = active * self.active + (config.steps - active) * self.plain
         validations = -(-config.steps // config.validation_interval())
@@ -86,6 +98,49 @@ class Pace:
                 remedy="give --budget more, or a smaller batch or crop in --config",
             )
         return low
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds that the parts of a training would take at full size, as measured.
+
+    Attributes:
+        step: of the dearer kind.
+        validation: of one picture.
+        gauge: to teach a new one, if there is one.
+    """
+
+    step: float
+    validation: float
+    gauge: float = 0.0
+
+
+def fitted(config: TrainConfig, seconds: float, costs: Costs) -> tuple[TrainConfig, int]:
+    """Settings whose parts fit into a time, and how many validations do, the first included.
+
+    Raises:
+        UsageError: not even the shortest training that teaches anything fits.
+    """
+    rules = config.gauge
+    gauge = costs.gauge * min(1.0, LEAST_CROPS / max(rules.crops, 1))
+    least = LEAST_STEPS * costs.step + 2 * costs.validation + gauge
+    if least > seconds:
+        raise UsageError(
+            f"a budget of {spoken(seconds)} is less than {LEAST_STEPS} steps take on this machine",
+            remedy=f"give --budget {math.ceil(1.25 * least)}s or more,"
+            " or a smaller batch or crop in --config",
+        )
+    room = min(VALIDATING * seconds, seconds - LEAST_STEPS * costs.step - gauge)
+    one = max(costs.validation, 1e-6)
+    pictures = max(1, min(config.validation_pictures, int(room / 2 / one)))
+    most = max(2, int(room / (pictures * one)))
+    left = seconds - LEAST_STEPS * costs.step - pictures * most * costs.validation
+    share = min(GAUGING * seconds, left) / costs.gauge if costs.gauge else 1.0
+    if share < 1:
+        crops = max(LEAST_CROPS, int(share * rules.crops))
+        steps = max(LEAST_GAUGE_STEPS, int(share * rules.steps))
+        rules = replace(rules, crops=crops, steps=steps)
+    return replace(config, validation_pictures=pictures, gauge=rules), most
 
 
 def spoken(seconds: float) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SCALES = (1.0, 0.65, 0.5)  # of the training pictures; halved pictures are the sharp ones
 LEAST_PICTURES = 8  # different ones, to train on
-VALIDATION_PICTURES, VALIDATION_CROP = 10, 320
+VALIDATION_CROP = 320
 SMALLEST = 11  # pixels of an edge, for the window of SSIM
 
 Unit = NDArray[np.float32]
@@ -42,8 +42,8 @@ class Dataset:
     Attributes:
         training: `(H, W)` each, `[0, 1]`, their borders cut; no two are the same.
         names: the file names of `training`.
-        validation: their centres, at most `VALIDATION_CROP` pixels an edge, at most
-            `VALIDATION_PICTURES` evenly spaced ones; never empty.
+        validation: their centres, at most `VALIDATION_CROP` pixels an edge, of evenly spaced ones;
+            never empty.
         split: how the validation was had, in one sentence without a full stop.
     """
 
@@ -68,7 +68,7 @@ def load_dataset(data: Path, val: Path | None, config: TrainConfig) -> Dataset:
     Args:
         data: folder of clean pictures to train on.
         val: folder of clean pictures to validate on; None keeps some of `data` for it.
-        config: its crop and border.
+        config: its crop and border, and how many pictures to validate on.
 
     Raises:
         UsageError: a folder that is none or is empty, a picture that is too small or holds one
@@ -76,7 +76,8 @@ def load_dataset(data: Path, val: Path | None, config: TrainConfig) -> Dataset:
         PictureError: a picture cannot be read.
     """
     paths = _list(data, "--data")
-    chosen = None if val is None else evenly_spaced(_list(val, "--val"), VALIDATION_PICTURES)
+    wanted = config.validation_pictures
+    chosen = None if val is None else evenly_spaced(_list(val, "--val"), wanted)
     different: dict[bytes, tuple[Path, Unit]] = {}
     for path in paths:
         unit = _read_training(path, config)
@@ -89,7 +90,7 @@ def load_dataset(data: Path, val: Path | None, config: TrainConfig) -> Dataset:
         split = f"validation on {_count(len(chosen))} of {val}"
         return Dataset(tuple(pictures), tuple(path.name for path in names), validation, split)
     held = hold_out(pictures, LEAST_PICTURES)
-    some = evenly_spaced(held.indices, VALIDATION_PICTURES)
+    some = evenly_spaced(held.indices, wanted)
     seen = f", on {len(some)} of them" if len(some) < len(held.indices) else ""
     rest = [i for i in range(len(pictures)) if i not in set(held.indices)]
     return Dataset(

@@ -21,9 +21,8 @@ import numpy as np
 from deal_cli.config import TrainConfig
 from deal_cli.engine.backends import hardware
 from deal_cli.engine.backends.choice import Choice
-from deal_cli.errors import UsageError
 from deal_cli.jobs.batch.interruption import Interruption
-from deal_cli.jobs.train.budget import Budget, Pace, spoken
+from deal_cli.jobs.train.budget import TONING, Budget, Costs, Pace, fitted
 from deal_cli.jobs.train.curves import write_curves
 from deal_cli.jobs.train.dataset import Dataset, build_pyramid, load_dataset
 from deal_cli.jobs.train.game import (
@@ -41,6 +40,7 @@ from deal_cli.jobs.train.views import Plan, Watcher, sample_grid, validate
 from deal_cli.mapping import to_mapping
 
 GRID_ROWS = 6
+FIRST_STEP = 4.0  # times as long as others the first may take, which warms up
 ROWS = 200  # of metrics.jsonl, about, in a run of many steps
 
 
@@ -96,6 +96,8 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
     with joined(request.choice) as (ranks, choice):
         init = None if request.resume else request.init
         state, start = first_state(config, init, choice.torch_device())
+        if ranks.first:
+            watcher.preparing("reading the pictures")
         dataset = load_dataset(request.data, request.val, config)
         pyramids = [build_pyramid(picture, config.crop) for picture in dataset.training]
         game = Game(config, pyramids, choice.torch_device(), ranks)
@@ -104,7 +106,7 @@ def train(request: TrainRequest, watcher: Watcher) -> Path:
             run.load(state, dataset.fingerprint(), ranks.size)
             start = f"step {state.step}"
         else:
-            game, seconds, row = _begin(request, run, game, state, dataset, watcher)
+            game, dataset, seconds, row = _begin(request, run, game, state, dataset, watcher)
         if ranks.first:
             watcher.planned(_plan(game, state, dataset, start, seconds))
         if row is not None:
@@ -127,20 +129,28 @@ def _begin(
     state: State,
     dataset: Dataset,
     watcher: Watcher,
-) -> tuple[Game, float, dict[str, Any] | None]:
+) -> tuple[Game, Dataset, float, dict[str, Any] | None]:
     """Teach a new gauge, validate the first weights, settle how many steps, make the folder.
 
     Returns:
-        The game with its steps, the seconds it will take, and the first row where it is written.
+        The game with its steps, the pictures that there is time for, the seconds it will take, and
+        the first row where it is written.
     """
-    started = time.monotonic()
+    started, most = time.monotonic(), None
+    if request.budget.seconds is not None:
+        if game.ranks.first:
+            watcher.preparing("timing a step on this machine")
+        config, most = _fitted(request.budget.seconds, game, state, dataset)
+        if config.validation_pictures < game.config.validation_pictures:
+            dataset = load_dataset(request.data, request.val, config)
+        game = replace(game, config=config)
     if state.new_gauge:
         if game.ranks.first:
             watcher.gauge_began(game.config.gauge.crops)
-        _check_time_for_gauge(game, state, request.budget)
         train_gauge(game, state)
     gauged, row = time.monotonic(), None
     if game.ranks.first:
+        watcher.preparing("validating the weights to start from")
         row = {"step": 0, **validate(state.ema, dataset.validation, game.device)}
         state.best_score = row["score"]
         with tempfile.TemporaryDirectory() as folder:  # only to know how long it takes
@@ -149,10 +159,16 @@ def _begin(
             _write_pictures(game, state, rehearsal)
     pace = _measure_pace(game, state, dataset, time.monotonic() - gauged)
     config = game.config
-    if request.budget.seconds is not None:
+    if request.budget.seconds is not None and most is not None:
+        room = TONING * request.budget.seconds
+        if pace.tone > room:
+            steps = max(1, int(config.tone.steps * room / pace.tone))
+            config = replace(config, tone=replace(config.tone, steps=steps))
+            pace = replace(pace, tone=room)
+        pace = replace(pace, most=most - 1)
         spent = time.monotonic() - started
         steps = pace.steps_within(request.budget.seconds, config, spent)
-        config = replace(config, steps=steps)
+        config = pace.paced(replace(config, steps=steps))
     config = game.ranks.agree(config)
     if row is not None:
         run.begin(config)
@@ -160,20 +176,26 @@ def _begin(
             copy_tone(request.init, run.best)
         run.log(row)
         run.keep(state, config, row, dataset.fingerprint(), game.ranks.size, best=True)
-    return replace(game, config=config), pace.seconds(config), row
+    return replace(game, config=config), dataset, pace.seconds(config), row
 
 
-def _check_time_for_gauge(game: Game, state: State, budget: Budget) -> None:
-    """Raise a UsageError where a new gauge would take all the time there is, and more."""
-    if budget.seconds is None:
-        return
-    needed = game.ranks.agree(seconds_of_gauge(game, state))
-    if needed > budget.seconds:
-        raise UsageError(
-            f"a budget of {spoken(budget.seconds)} is less than teaching a new gauge takes,"
-            f" {spoken(needed)}",
-            remedy="give --budget more, or fewer 'crops' in [gauge] of --config",
-        )
+def _fitted(seconds: float, game: Game, state: State, dataset: Dataset) -> tuple[TrainConfig, int]:
+    """The settings as a time allows them (see `budget.fitted`), measured on a copy of the state.
+
+    Raises:
+        UsageError: it allows no training; after one step where that is plain by then.
+    """
+    trial, config = copy.deepcopy(state), game.config
+    started = time.monotonic()
+    outer_minimisation(game, trial, adversarial=False)
+    first = Costs((time.monotonic() - started) / FIRST_STEP, 0.0)
+    fitted(config, seconds, game.ranks.agree(first))
+    plain, active = _measure_steps(game, trial)
+    started = time.monotonic()
+    validate(state.ema, dataset.validation[:1], game.device)
+    validation = time.monotonic() - started
+    gauge = seconds_of_gauge(game, state) if state.new_gauge else 0.0
+    return fitted(config, seconds, game.ranks.agree(Costs(max(plain, active), validation, gauge)))
 
 
 def _plan(game: Game, state: State, dataset: Dataset, start: str, seconds: float | None) -> Plan:
@@ -191,7 +213,18 @@ def _plan(game: Game, state: State, dataset: Dataset, start: str, seconds: float
 
 def _measure_pace(game: Game, state: State, dataset: Dataset, validation: float) -> Pace:
     """Seconds of each part, from two steps of each kind on a copy of the state."""
-    trial, rules = copy.deepcopy(state), game.config.adversary
+    plain, active = _measure_steps(game, copy.deepcopy(state))
+    tone, config = 0.0, game.config.tone
+    if config.steps and not state.init:
+        started = time.monotonic()
+        train_tone(dataset.training, replace(config, steps=min(config.steps, 10)))
+        tone = (time.monotonic() - started) * config.steps / min(config.steps, 10)
+    return Pace(plain, active, validation, tone)
+
+
+def _measure_steps(game: Game, trial: State) -> tuple[float, float]:
+    """Seconds of a step of N_E alone and of one of the game; the state moves on."""
+    rules = game.config.adversary
     plain = _second_time(lambda: outer_minimisation(game, trial, adversarial=False))
     active = plain
     if rules.active(game.config.steps):
@@ -199,12 +232,7 @@ def _measure_pace(game: Game, state: State, dataset: Dataset, validation: float)
         if rules.ascent_steps:
             ascent = _second_time(lambda: inner_maximisation(game, trial))
             active += ascent * rules.ascent_steps / rules.ascent_every
-    tone, config = 0.0, game.config.tone
-    if config.steps and not state.init:
-        started = time.monotonic()
-        train_tone(dataset.training, replace(config, steps=min(config.steps, 10)))
-        tone = (time.monotonic() - started) * config.steps / min(config.steps, 10)
-    return Pace(plain, active, validation, tone)
+    return plain, active
 
 
 def _second_time(work: Callable[[], object]) -> float:

@@ -54,6 +54,9 @@ class Plan:
 class Watcher(Protocol):
     """What shows a running training."""
 
+    def preparing(self, what: str) -> None:
+        """Before something that takes its time and comes before the first step."""
+
     def planned(self, plan: Plan) -> None:
         """Before the first step."""
 

@@ -6,7 +6,16 @@ import pytest
 
 from deal_cli.config import AdversaryConfig, TrainConfig
 from deal_cli.errors import UsageError
-from deal_cli.jobs.train.budget import Budget, Pace, parse_budget, spoken
+from deal_cli.jobs.train.budget import (
+    LEAST_STEPS,
+    VALIDATING,
+    Budget,
+    Costs,
+    Pace,
+    fitted,
+    parse_budget,
+    spoken,
+)
 
 HALF = AdversaryConfig(active_from=0.25, active_to=0.75)
 
@@ -65,3 +74,33 @@ def test_times_in_words() -> None:
         "30 min",
         "1 h 25 min",
     ]
+
+
+@pytest.mark.parametrize("seconds", [60, 180, 1800, 86_400])
+@pytest.mark.parametrize("validation", [0.2, 5.0])
+def test_validation_takes_a_share_of_the_time_whatever_it_costs(
+    seconds: float, validation: float
+) -> None:
+    config, most = fitted(TrainConfig(), seconds, Costs(0.5, validation))
+    taken = config.validation_pictures * most * validation
+    assert taken <= max(VALIDATING * seconds, 2 * validation)
+    assert most >= 2
+    assert 1 <= config.validation_pictures <= 10
+
+
+def test_the_least_budget_that_is_named_is_enough() -> None:
+    costs = Costs(2.0, 3.0, gauge=600.0)
+    with pytest.raises(UsageError, match="less than 24 steps take") as caught:
+        fitted(TrainConfig(), 20, costs)
+    named = int(str(caught.value).split("--budget ")[1].split("s")[0])
+    config, most = fitted(TrainConfig(), named, costs)
+    gauge = costs.gauge * config.gauge.crops / 30_000
+    spent = LEAST_STEPS * costs.step + most * config.validation_pictures * costs.validation + gauge
+    assert spent <= named
+
+
+def test_no_more_validations_than_there_is_time_for() -> None:
+    config = TrainConfig(steps=1000)
+    assert Pace(1, 1, 1, 0, most=3).paced(config).validation_interval() == 334
+    assert Pace(1, 1, 1, 0, most=10).paced(config) == config
+    assert Pace(1, 1, 1, 0).paced(config) == config

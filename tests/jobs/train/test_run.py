@@ -66,6 +66,11 @@ class Notes:
         self.validations: list[tuple[int, bool]] = []
         self.ends: list[int] = []
         self.gauged: list[int] = []
+        self.prepared: list[str] = []
+
+    def preparing(self, what: str) -> None:
+        assert self.plan is None
+        self.prepared.append(what)
 
     def gauge_began(self, crops: int) -> None:
         assert self.plan is None
@@ -542,14 +547,33 @@ def test_a_time_becomes_steps_that_are_stored(
     assert len(notes.losses) == 30
 
 
-def test_a_budget_that_teaching_the_gauge_would_exceed_is_refused_before_it_is_taught(
+def test_a_budget_shortens_a_gauge_that_would_take_most_of_it(
     tmp_path: Path, data: Path, val: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    taught: list[int] = []
     monkeypatch.setattr("deal_cli.jobs.train.run.seconds_of_gauge", lambda *_: 400.0)
-    monkeypatch.setattr("deal_cli.jobs.train.run.train_gauge", lambda *_: pytest.fail("is taught"))
+    monkeypatch.setattr(
+        "deal_cli.jobs.train.run.train_gauge",
+        lambda game, _: taught.append(game.config.gauge.crops),
+    )
+    pace = Pace(plain=10.0, active=10.0, validation=0.0, tone=0.0)
+    monkeypatch.setattr("deal_cli.jobs.train.run._measure_pace", lambda *_: pace)
     gauged = replace(config, network=replace(config.network, gauge=("stripe", "blur")))
     request = TrainRequest(data, tmp_path / "run", val, config=gauged, budget=Budget(seconds=300))
-    refused(request, UsageError, "a budget of 5 min is less than teaching a new gauge takes, 7 min")
+    train(request, Notes())
+    assert taught == [int(30_000 * 0.3 * 300 / 400)]
+    assert load_toml(TrainConfig, request.out / "config.toml").gauge.crops == taught[0]
+
+
+def test_a_budget_that_buys_nothing_is_refused_before_anything_is_made(
+    tmp_path: Path, data: Path, val: Path, config: TrainConfig
+) -> None:
+    request = TrainRequest(data, tmp_path / "run", val, config=config, budget=Budget(seconds=0.01))
+    notes = Notes()
+    with pytest.raises(UsageError, match="a budget of 0 s is less than 24 steps take") as caught:
+        train(request, notes)
+    assert "give --budget" in str(caught.value)
+    assert notes.prepared == ["reading the pictures", "timing a step on this machine"]
     assert not request.out.exists()
 
 
