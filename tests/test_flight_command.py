@@ -25,7 +25,7 @@ FAST = ("--weights", "deal-fast", "--backend", "cpu")
 
 #: Files that cannot be restored, and what is said of each.
 BAD = {
-    "bands.tif": "has 5 channels, which are more than one picture; save each channel",
+    "bands.tif": "has 5 bands, each a picture of its own; give --band 1 to 5",
     "changing.avi": "frame 4 is 32x48, those before it 64x48; cut the video there",
     "cut.mkv": "is truncated after",
     "nothing.avi": "is damaged: its first frame cannot be read; copy or export it again",

@@ -190,7 +190,7 @@ class RestoreReport:
         done = f"{frames}{seconds:.1f} s, {self._pictures / seconds:.3g} a second"
         if self._unmoved:
             done += f"; {self._unmoved} left as they were, nothing moved beyond rounding"
-        return [*_counted(self._counts, self._causes, {"restored": done}), *self._remarks()]
+        return [*self._remarks(), *_counted(self._counts, self._causes, {"restored": done})]
 
     def _remarks(self) -> Iterator[str]:
         """What a user may want to do differently, a line a kind."""

@@ -75,8 +75,9 @@ def _clean_crop(
 ) -> NDArray[np.float32]:
     crop = _augment(_detailed_crop(pyramids, config, rng), rng)
     if rng.random() < config.spot_odds:
-        odds = (1 - FRONT_ODDS - SHAPE_ODDS, FRONT_ODDS, SHAPE_ODDS)
-        things = (_spots, _front, _shapes)[rng.choice(3, p=odds)]
+        drawn = rng.random()
+        others = _shapes if drawn < FRONT_ODDS + SHAPE_ODDS else _spots
+        things = _front if drawn < FRONT_ODDS else others
         crop = np.clip(crop + things(crop.shape[0], rng), 0.0, 1.0)
     if rng.random() < config.grain_odds:
         # Below this a camera's noise is part of its pictures, and removing it is not asked for.

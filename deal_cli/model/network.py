@@ -109,10 +109,9 @@ class Enhancer(nn.Module):
             h, r = block(h, r, setting)
         first, active, last, bounded, joined = self.head
         h = active(settings[-1].modulated(first(settings[-1].fused(h, 0))))
-        out = joined(last(h))
-        if self.fine is not None:
-            out = out + self.fine(cells, h)
-        return cast("Tensor", bounded(out))
+        if self.fine is None:
+            return cast("Tensor", joined(bounded(last(h))))
+        return cast("Tensor", bounded(joined(last(h)) + self.fine(cells, h)))
 
 
 class FineDetail(nn.Module):

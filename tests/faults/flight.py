@@ -168,7 +168,7 @@ def flir_without_counts() -> bytes:
 def bands(pixels: Counts, count: int = 5) -> bytes:
     """A TIFF of many channels."""
     stream = io.BytesIO()
-    many = np.stack([pixels] * count, -1)
+    many = pixels[..., None] + np.arange(count, dtype=pixels.dtype)
     tifffile.imwrite(stream, many, photometric="minisblack", planarconfig="contig")
     return stream.getvalue()
 
@@ -242,7 +242,7 @@ def bad_files(scenes: Scenes) -> list[Drawn]:
     lost = radiometric_files.dji(np.zeros((100, 100), np.uint16), (64, 48))
     return [
         Drawn("stripped.jpg", flir_without_counts(), cause="without the camera's raw counts"),
-        Drawn("bands.tif", bands(scenes.counts()), cause="5 channels"),
+        Drawn("bands.tif", bands(scenes.counts()), cause="5 bands"),
         Drawn("cut.mkv", video[: len(video) * 2 // 3], cause="truncated"),
         Drawn("changing.avi", film_of_changing_size(), cause="frame 4 is 32x48"),
         Drawn("cut.tif", tiles[: len(tiles) // 2], cause="truncated"),

@@ -127,7 +127,10 @@ def test_crops_are_turned_and_mirrored() -> None:
     assert ((across.abs() > 0.1) ^ (down.abs() > 0.1)).all()
 
 
-def test_spots_have_the_skirt_of_a_lens_and_the_odds_rule_them() -> None:
+def test_spots_have_the_skirt_of_a_lens_and_the_odds_rule_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crops, "SHAPE_ODDS", 0.0)
     flat = [tuple(np.full(size, 0.5, np.float32) for size in ((80, 100), (52, 65), (40, 50)))]
 
     def roughness(odds: float) -> torch.Tensor:
@@ -201,3 +204,12 @@ def test_grain_is_of_the_camera_and_its_odds_and_size_rule_it() -> None:
     assert spread(config).max() < 0.022
     assert spread(config).mean() == pytest.approx(0.01, abs=0.002)
     assert (spread(replace(config, grain_odds=0.5)) < 1e-6).mean() == pytest.approx(0.5, abs=0.12)
+
+
+def test_shapes_are_drawn_with_hard_and_with_soft_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crops, "HARD_ODDS", 1.0)
+    hard = crops._shapes(64, np.random.default_rng(0))
+    monkeypatch.setattr(crops, "HARD_ODDS", 0.0)
+    soft = crops._shapes(64, np.random.default_rng(0))
+    assert len(np.unique(hard)) < 2**8 < len(np.unique(soft))
+    assert (hard == 0).any()

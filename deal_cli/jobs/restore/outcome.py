@@ -27,11 +27,11 @@ class Summary:
         range: the source values that the network saw as 0 and 1.
         tone: the map applied, if any.
         fidelity: how far it is from its source; of a clip, over all its frames.
-        used: how much of its range the source uses, 0 to 1; None where the range is measured.
-        absent: which pixels hold no measurement though the file does not say so, in words.
         finding: what was found of its sequence's fixed pattern, where somebody looked.
         frames: of a clip; None of a picture.
         shown: for a report, the picture before and after, or some frames of a clip.
+        used: how much of its range the source uses, 0 to 1; None where the range is measured.
+        absent: which pixels hold no measurement though the file does not say so, in words.
     """
 
     width: int
@@ -41,11 +41,11 @@ class Summary:
     range: tuple[float, float]
     tone: dict[str, float] | None
     fidelity: Fidelity | None
-    used: float | None = None
-    absent: str | None = None
     finding: Finding | None = None
     frames: int | None = None
     shown: tuple[Packed | Unshown, ...] = ()
+    used: float | None = None
+    absent: str | None = None
 
     @property
     def faint(self) -> bool:

@@ -214,8 +214,8 @@ def test_rows_from_the_bottom_up_come_out_upright(tmp_path: Path) -> None:
 
 
 def test_a_format_that_is_not_read_is_named() -> None:
-    with pytest.raises(PictureError, match="rgb555le"):
-        of([np.zeros((2, 4), np.uint16)], "rgb555le")
+    with pytest.raises(PictureError, match="rgb565le"):
+        of([np.zeros((2, 4), np.uint16)], "rgb565le")
 
 
 def tinted(share: float, far: int) -> list[np.ndarray]:

@@ -67,10 +67,16 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_loaded(
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(("option", "value"), [("scale", 3), ("scale", 0), ("max_pixels", 0)])
+@pytest.mark.parametrize(("option", "value"), [("scale", 3), ("scale", 0)])
 def test_numbers_that_make_no_sense_are_refused_too(option: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} takes"):
         open_batch(RestoreRequest(["a.png"], "out", **{option: value}))
+
+
+def test_reading_takes_numbers_that_make_sense() -> None:
+    for options in ({"max_pixels": 0}, {"band": 0}):
+        with pytest.raises(UsageError, match="takes 1 and more"):
+            ReadAs(**options)
 
 
 # --- the run -------------------------------------------------------------------------------------
@@ -246,7 +252,8 @@ def test_an_outcome_tells_size_dtype_range_and_tone(fresh_weights: Path) -> None
 
 ROW = (
     *("input", "output", "status", "error", "frames", "width", "height", "dtype", "backend"),
-    *("precision", "weights_sha256", "range", "tone", "fixed_pattern", "fidelity", "seconds"),
+    *("precision", "weights_sha256", "range", "range_used", "tone", "absent"),
+    *("fixed_pattern", "fidelity", "seconds"),
 )
 
 
@@ -325,7 +332,8 @@ def test_a_sequence_that_would_be_too_large_fails_and_no_other_picture(
     walk: list[str], fresh_weights: Path
 ) -> None:
     write_frame(draw_scene(1, 32, 32), Path("small.png"))
-    options = {"settings": Settings(), "sequence": True, "scale": 2, "max_pixels": 4096}
+    options = {"settings": Settings(), "sequence": True, "scale": 2}
+    options["read_as"] = ReadAs(max_pixels=4096)
     outcomes = list(batch([*walk, "small.png"], "out", fresh_weights, **options).run())
     assert [outcome.status for outcome in outcomes] == ["failed"] * 5 + ["restored"]
     assert all("--max-pixels" in str(outcome.error) for outcome in outcomes[:5])
